@@ -1,0 +1,1 @@
+"""One module per source: writes a small, faithful, synthetic copy of it, quirks included."""

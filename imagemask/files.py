@@ -1,0 +1,188 @@
+"""Files on disk: whole or not at all, hashed, locked, listed without surprises."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagemask.errors import InputError, UsageError
+
+_JUNK_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX"}
+_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and rename it there: a reader sees the old file or the new one, never a part.
+
+    Raises InputError where the disk is full or the folder cannot be written.
+    """
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        _remove(temporary)
+        raise output_error(path, error) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """The name under which ``path`` is written before it is renamed. Fixed, so that a rerun overwrites a stale one."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def output_error(path: Path, error: OSError) -> InputError:
+    """The error of a failed write, with what to do about it."""
+    if error.errno in _OUT_OF_ROOM:
+        remedy = "The disk (or your quota) is full: make room and run the same command again, what is done is kept"
+    else:
+        remedy = "Choose a folder that you can write to, with --out"
+    return InputError(f"{path}: cannot be written: {error.strerror or error}", remedy=remedy)
+
+
+def make_folder(path: Path) -> None:
+    """Make ``path`` and its parents. Raises InputError where that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def lock(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    """Hold a lock on the file ``path`` (made if need be); the system frees it when the process dies, however it dies.
+
+    Raises UsageError at once where another process holds it, unless told to ``wait``.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        yield
+    except BlockingIOError as error:
+        raise UsageError(
+            f"{path.parent}: another run is working in this folder", remedy="Wait for it to end"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies below a folder: ``files`` to look at, and what was passed over, all sorted."""
+
+    files: tuple[Path, ...]
+    junk: tuple[Path, ...]
+    """Left behind by operating systems: ``._*``, ``.DS_Store``, ``__MACOSX``, ..."""
+    links: tuple[Path, ...]
+    """Links to folders, and links that leave the folder or lead nowhere: never followed."""
+    unreadable: tuple[Path, ...]
+    """Folders that could not be listed."""
+
+
+def walk(root: Path) -> Listing:
+    """List the files below ``root``. Follows no link to a folder, and no link to a file outside ``root``."""
+    files: list[Path] = []
+    junk: list[Path] = []
+    links: list[Path] = []
+    unreadable: list[Path] = []
+    home = root.resolve()
+    for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename))):
+        here = Path(folder)
+        links += [here / name for name in folders if (here / name).is_symlink()]
+        junk += [here / name for name in folders if is_junk(name)]
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in names:
+            path = here / name
+            if is_junk(name):
+                junk.append(path)
+            elif path.is_symlink() and not _leads_inside(path, home):
+                links.append(path)
+            else:
+                files.append(path)
+    return Listing(*(tuple(sorted(group)) for group in (files, junk, links, unreadable)))
+
+
+def is_junk(name: str) -> bool:
+    """Whether an operating system left this file or folder behind (AppleDouble twins, thumbnails, ...)."""
+    return name.startswith("._") or name in _JUNK_NAMES
+
+
+def _leads_inside(link: Path, home: Path) -> bool:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # a loop, or nothing there
+        return False
+    return target.is_relative_to(home) and target.is_file()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # a read-only folder: nothing was written to it
+        return
+
+
+def source_root(raw: Path, marks: Sequence[str], *, accepted: str) -> Path:
+    """The folder that holds a file or folder called as one of ``marks``: ``raw``, or one up to two levels below it.
+
+    Raises InputError where ``raw`` is not a folder, where nothing matches (with what is there and the ``accepted``
+    layouts), and where several folders match (naming them).
+    """
+    require_folder(raw, accepted=accepted)
+    found = [folder for folder in _two_levels(raw) if any((folder / mark).exists() for mark in marks)]
+    if len(found) > 1:
+        names = ", ".join(str(folder) for folder in found)
+        raise InputError(
+            f"{raw}: holds {len(found)} copies of the source: {names}", remedy="Name one of them with --raw"
+        )
+    if not found:
+        raise unknown_layout(raw, accepted=accepted)
+    return found[0]
+
+
+def require_folder(raw: Path, *, accepted: str) -> None:
+    """Raises InputError where ``raw`` is not a folder, with the ``accepted`` layouts."""
+    if not raw.is_dir():
+        what = "is not a folder" if raw.exists() else "is not there"
+        raise InputError(f"{raw}: {what}", remedy=f"Give the folder with --raw. Accepted: {accepted}")
+
+
+def unknown_layout(raw: Path, *, accepted: str, limit: int = 20) -> InputError:
+    """The error of a folder that is not this source: what lies in its top two levels, and what was looked for."""
+    names: list[str] = []
+    for folder in _two_levels(raw, levels=1):
+        here = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in _entries(folder))
+        names += [str((folder / name).relative_to(raw)) + ("/" if name.endswith("/") else "") for name in here]
+    shown = ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
+    return InputError(f"{raw}: not recognised. It holds: {shown or 'nothing'}", remedy=f"Accepted: {accepted}")
+
+
+def _two_levels(root: Path, *, levels: int = 2) -> list[Path]:
+    """``root`` and the folders below it, down to ``levels``, without junk; follows no link."""
+    found = [root]
+    if levels:
+        for entry in sorted(_entries(root)):
+            if entry.is_dir() and not entry.is_symlink() and not is_junk(entry.name):
+                found += _two_levels(entry, levels=levels - 1)
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # may not be listed: it counts as empty here, and `walk` reports it
+        return []

@@ -1,0 +1,90 @@
+"""What file names say: the id of a case, its patient, its split; and the name of a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+Key = tuple[str, ...]
+"""Folders, then a stem."""
+
+_SPLITS = re.compile(
+    r"(?P<train>train(?:ing)?|(?:images|labels)tr)|(?P<valid>val|valid|validation)|(?P<test>test(?:ing)?|(?:images|labels)ts)"
+)
+_LONGEST = 180  # bytes of an id: a slice, a variant and an extension must still fit into a file name
+
+
+def identifier(key: Key) -> str:
+    """A key as a case id that every file system takes: its parts joined by ``+``, as in ``train+PANCREAS_0001-1106``.
+
+    Reversible but for how accents are composed (NFC): a character that an id cannot hold, a ``+``, a ``=`` and a dot
+    at the beginning are written as the bytes of their UTF-8, ``=XX`` each. Only an id of more than 180 bytes is cut; it
+    ends in a hash of the whole.
+    """
+    parts = (unicodedata.normalize("NFC", part) for part in key)
+    name = "+".join("".join(_escape(char) if _is_special(char) else char for char in part) for part in parts)
+    if name.startswith("."):
+        name = _escape(".") + name[1:]
+    if not unicodedata.is_normalized("NFC", name):  # an accent that melts into the end of an escape
+        name = "".join(_escape(char) if unicodedata.combining(char) else char for char in name)
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name.encode()[: _LONGEST - 17].decode(errors="ignore") + f"={digest}"
+
+
+def _is_special(char: str) -> bool:
+    return char in '/\\~%:*?"<>|+=' or not char.isprintable()
+
+
+def _escape(char: str) -> str:
+    return "".join(f"={byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
+def is_text(path: Path) -> bool:
+    """Whether a path is text that can be written down: some systems take any bytes for a name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bytes_of(path: Path) -> str:
+    """A path that is not text, as the bytes that it is, in words that can be printed."""
+    return repr(os.fsencode(path))
+
+
+def split_of(path: Path) -> str:
+    """The split (train, valid, test) that the folders of a relative path name, the innermost if several do, or ""."""
+    return next(filter(None, map(split_of_folder, reversed(path.parts[:-1]))), "")
+
+
+def split_of_folder(name: str) -> str:
+    """The split that a folder is called after: train, valid, test and their like, imagesTr, labelsTs; else ""."""
+    found = _SPLITS.fullmatch(name.casefold())
+    return (found.lastgroup or "") if found else ""
+
+
+def patient_of(path: Path, pattern: str | None) -> str:
+    """What the group ``patient``, else the first, of a regular expression finds in the file name of a relative path.
+
+    A pattern that holds a ``/`` is searched in the whole path. "" without a pattern, and where it finds nothing.
+    """
+    if pattern is None:
+        return ""
+    found = re.search(pattern, path.as_posix() if "/" in pattern else path.name)
+    if found is None:
+        return ""
+    patient = found["patient"] if "patient" in found.re.groupindex else found[1]
+    return unicodedata.normalize("NFC", patient or "").strip()
+
+
+def dataset_name(folder: Path) -> str:
+    """The name of a folder as a source is called: small letters, digits and hyphens, a letter first."""
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode().lower()
+    name = re.sub("[^a-z0-9]+", "-", plain).strip("-")
+    return name if name[:1].isalpha() else f"folder-{name}".rstrip("-")

@@ -1,0 +1,1 @@
+"""One TOML file per source: what is known about it before it is opened."""

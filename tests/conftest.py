@@ -1,0 +1,17 @@
+"""Settings of hypothesis, and the way to the helpers that lie beside the tests."""
+
+import sys
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+# One profile everywhere: the same examples on every machine, and no deadline on a busy one.
+settings.register_profile(
+    "imagemask",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("imagemask")
