@@ -1,0 +1,155 @@
+"""Mask files into labels: what their values mean, where nobody declared it or only a threshold tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagemask import images
+from imagemask.errors import CaseError, UsageError
+
+Read = tuple[NDArray[np.integer[Any]], tuple[str, ...]]
+"""A mask, HxW, 0 and the foreground's value; and the flags of what was noted."""
+
+_USUAL = (0, 1, 255, 65535)
+_SHOWN, _SAMPLE = 8, 8
+
+
+def binary(path: Path, value: int) -> Read:
+    """A mask of two values at most, the larger of them foreground, which becomes ``value``; all zero is empty.
+
+    0/1, 0/255 and any other two values will do; flags note what is unusual: ``foreground_value`` (neither 1 nor 255),
+    ``background_value`` (not 0), ``mask_full`` (nothing but foreground). Raises CaseError ``jpeg_mask`` for a JPEG,
+    whose edges blur into every value, and ``label_values`` for a third value, both with the histogram.
+    """
+    refuse_jpeg(path)
+    mask = images.read_mask(path)
+    found = np.unique(mask)
+    if len(found) > 2:
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds more than two values: {histogram(mask)}",
+            file=path,
+            remedy="Declare several classes with --labels 1=NAME,2=NAME; cut soft edges with --mask-threshold 128",
+        )
+    low, high = int(found[0]), int(found[-1])
+    odd = {
+        "foreground_value": high not in _USUAL,
+        "background_value": low not in (0, high),
+        "mask_full": low == high > 0,
+    }
+    return _filled(mask == high if high else np.zeros_like(mask, bool), value), tuple(flag for flag in odd if odd[flag])
+
+
+def cut(path: Path, threshold: int, value: int) -> Read:
+    """A mask of any file: pixels whose brightest channel reaches ``threshold`` become ``value``.
+
+    The flag ``mask_thresholded`` says that pixels other than black and the full value were there. Raises CaseError
+    ``label_values`` for a lossless mask of 0 and 1, of which a higher threshold would leave nothing.
+    """
+    grey = _grey(path)
+    top = int(grey.max(initial=0))
+    if top == 1 < threshold and not images.is_jpeg(path):
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds 0 and 1, all below the threshold of {threshold}: {histogram(grey)}",
+            file=path,
+            remedy="Build masks of 0 and 1 without --mask-threshold",
+        )
+    soft = bool(np.any((grey != 0) & (grey != np.iinfo(grey.dtype).max)))
+    return _filled(grey >= threshold, value), ("mask_thresholded",) if soft else ()
+
+
+def image_of(path: Path, mask_path: Path, mask: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The image at ``path``, of the size of its mask; flag ``exif_orientation`` where a JPEG says that it lies turned.
+
+    The mask's size decides whether it is turned upright or was outlined as stored. Raises CaseError ``size_mismatch``.
+    """
+    image = images.read_image(path, like=(mask.shape[0], mask.shape[1]))
+    if image.shape[:2] != mask.shape:
+        (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        raise CaseError(
+            "size_mismatch",
+            f"{path.name} is {height}x{width}, its mask {mask_path.name} {mask_height}x{mask_width}",
+            file=mask_path,
+            remedy="They must have one size, and are never resized to fit",
+        )
+    turned = images.is_jpeg(path) and images.exif_orientation(path) > 1
+    return image, ("exif_orientation",) if turned else ()
+
+
+def refuse_jpeg(path: Path) -> None:
+    """Raise CaseError ``jpeg_mask``, with the histogram that shows why, where a mask is a JPEG."""
+    if images.is_jpeg(path):
+        raise CaseError(
+            "jpeg_mask",
+            f"{path.name} is a JPEG, which blurs a mask's edges: {histogram(_grey(path))}",
+            file=path,
+            remedy="Give --mask-threshold 128 to take the brighter half as foreground, or masks without loss (PNG)",
+        )
+
+
+def refuse_all_jpeg(paths: Sequence[Path]) -> None:
+    """Raise UsageError, with a histogram that shows why, where a sample of the masks is JPEG throughout."""
+    sample = paths[:: max(1, len(paths) // _SAMPLE)][:_SAMPLE]
+    refusals = []
+    for path in sample:
+        try:
+            refuse_jpeg(path)
+        except CaseError as error:
+            refusals += [error] if error.code == "jpeg_mask" else []
+    if refusals and len(refusals) == len(sample):
+        raise UsageError(f"the masks are JPEG: {refusals[0].reason}", remedy=refusals[0].remedy)
+
+
+def histogram(mask: NDArray[Any]) -> str:
+    """Pixels by value, in words: ``4 values, pixels by value 0: 120, 1: 3, 2: 1, 255: 60``; in ranges where many."""
+    values, counts = np.unique(mask, return_counts=True)
+    names = [str(value) for value in values.tolist()]
+    if len(values) > _SHOWN:
+        scale = 1 if values[-1] < 256 else 257
+        edges = [0, 1, *(edge * scale for edge in (16, 64, 128, 192, 240, 255)), 255 * scale + 1]
+        counts = np.histogram(mask, bins=edges)[0]
+        names = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
+    pixels = ", ".join(f"{name}: {count}" for name, count in zip(names, counts.tolist(), strict=True) if count)
+    return f"{len(values)} value{'s' * (len(values) > 1)}, pixels by value {pixels}"
+
+
+def parse_labels(text: str) -> tuple[dict[int, str], bool]:
+    """``1=tumour,2=cyst`` as {value: name}, and whether masks hold these very values.
+
+    A single name without a value, ``tumour``, names the foreground of masks of two values: ({1: name}, False). Raises
+    ValueError for anything else, for the value 0 (the background), and for a value or a name that is given twice.
+    """
+    parts = [[half.strip() for half in part.split("=")] for part in text.split(",")]
+    if parts == [[name] for name in parts[0]] and parts[0][0]:
+        return {1: parts[0][0]}, False
+    labels: dict[int, str] = {}
+    for part in parts:
+        if len(part) != 2 or not part[0].isdecimal() or not part[1]:
+            raise ValueError(f"{'='.join(part)!r} is not VALUE=NAME, as in 1=tumour,2=cyst")
+        value, name = int(part[0]), part[1]
+        if not 0 < value <= 65535 or value in labels or name in labels.values():
+            raise ValueError(f"{value}={name}: values are 1 to 65535, and no value and no name stands twice")
+        labels[value] = name
+    return labels, True
+
+
+def _grey(path: Path) -> NDArray[np.integer[Any]]:
+    """HxW, stored values; of a coloured mask the brightest channel: a grey conversion would lose darker colours."""
+    try:
+        return images.read_mask(path)
+    except CaseError as error:
+        if error.code != "colour_mask":
+            raise
+    colours: NDArray[np.integer[Any]] = images.read_image(path).max(axis=2)
+    return colours
+
+
+def _filled(foreground: NDArray[np.bool_], value: int) -> NDArray[np.integer[Any]]:
+    return foreground * (np.uint8(value) if value < 256 else np.uint16(value))

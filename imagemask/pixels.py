@@ -1,0 +1,236 @@
+"""Pure functions from a pair to a pair: window, labels, crop, resize, fit; and back, ``restore``.
+
+Image and mask always change together. The order in a build is: window and labels, crop, resize or fit, variant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagemask import augment, resample
+from imagemask.errors import CaseError, InputError, UsageError
+from imagemask.types import Slice
+
+PRESETS: dict[str, tuple[float, float]] = {
+    "lung": (-1350.0, 150.0),
+    "mediastinum": (-125.0, 225.0),
+    "soft-tissue": (-160.0, 240.0),
+    "pancreas": (-100.0, 240.0),
+    "bone": (-500.0, 1300.0),
+}
+"""Windows for CT by name: the lowest HU, which becomes 0, and the highest, which becomes 255."""
+
+Pad = tuple[int, int, int, int]
+"""Written pixels added at the top, left, bottom and right."""
+Box = tuple[int, int, int, int]
+"""y0, x0, y1, x1 in source pixels, the last two outside."""
+
+_LARGEST_BOUND = 1e9
+_STAGE = "pixels"
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """A preset's name, or ``LO:HI`` in source units, as (lo, hi). Raises UsageError for anything else."""
+    if text in PRESETS:
+        return PRESETS[text]
+    low, colon, high = text.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(text, PRESETS, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(PRESETS)}; or give LO:HI"
+        raise UsageError(f"there is no window called {text!r}", remedy=hint)
+    try:
+        bounds = float(low), float(high)
+    except ValueError as error:
+        raise UsageError(f"window {text!r} is not LO:HI", remedy="Give two numbers, for instance -160:240") from error
+    if not (math.isfinite(sum(bounds)) and max(map(abs, bounds)) <= _LARGEST_BOUND):
+        raise UsageError(f"window {text!r} is not between -1e9 and 1e9", remedy="Give two numbers, such as -160:240")
+    if not np.float32(bounds[0]) < np.float32(bounds[1]):
+        raise UsageError(f"window {text!r} is empty", remedy="LO must be below HI")
+    return bounds
+
+
+def window(pair: Slice, windows: Sequence[tuple[float, float]]) -> Slice:
+    """``pair`` with its image in 8 bits.
+
+    One window: lo and below become 0, hi and above 255, between them a straight line in float32, rounded to the nearest
+    integer, halves to even; whole numbers of any type give the same bytes. Three windows of a grey image: its red,
+    green and blue. None: the image is 8-bit already, or 16-bit and divided by 257 (flag ``depth_reduced``).
+
+    Raises CaseError where the image needs a window and has none, has colours and three windows, or holds NaN;
+    UsageError for any other number of windows.
+    """
+    image = np.asarray(pair.image)
+    if len(windows) not in (0, 1, 3):
+        raise UsageError(f"{len(windows)} windows were given", remedy="Give one, or three for red, green and blue")
+    if image.ndim == 3 and (image.shape[2] != 3 or len(windows) == 3):
+        raise CaseError(
+            "image_channels",
+            f"slice {pair.index}: an image of {image.shape[2]} channels does not go with {len(windows)} windows",
+            remedy="Three windows make colours of a grey image",
+            stage=_STAGE,
+        )
+    if not windows:
+        return _already_bytes(pair, image)
+    _require_numbers(pair, image)
+    channels = [_through(image, low, high) for low, high in windows]
+    return dataclasses.replace(pair, image=channels[0] if len(channels) == 1 else np.dstack(channels))
+
+
+def labels(pair: Slice, values: Mapping[int, str]) -> Slice:
+    """``pair`` with its source labels as class ids, uint8: 0 the background, 1..K by ascending source value.
+
+    ``values`` are the declared foreground values and their names. Raises CaseError where the mask holds another.
+    """
+    mask = pair.mask
+    classes = np.zeros(mask.shape, np.uint8)
+    declared = sorted(values)
+    for number, value in enumerate(declared, start=1):
+        classes += (mask == value).view(np.uint8) * np.uint8(number)
+    if np.count_nonzero(classes) != np.count_nonzero(mask):
+        raise CaseError(
+            "label_values",
+            f"slice {pair.index}: the mask holds values other than 0 and {_listed(declared)}: {_histogram(mask)}",
+            remedy="Declare every value that means something, or correct the mask",
+            stage=_STAGE,
+        )
+    return dataclasses.replace(pair, mask=classes)
+
+
+def crop(pair: Slice, margin: int) -> Slice:
+    """``pair`` without ``margin`` pixels at each side: the box (margin, margin, height - margin, width - margin).
+
+    Raises CaseError where nothing is left.
+    """
+    height, width = pair.mask.shape
+    if margin < 0 or 2 * margin >= min(height, width):
+        raise CaseError(
+            "crop_too_large",
+            f"slice {pair.index}: cutting {margin} pixels from each side of {height}x{width} leaves nothing",
+            remedy="Give a margin below half of the shorter side",
+            stage=_STAGE,
+        )
+    inside = slice(margin, height - margin), slice(margin, width - margin)
+    return dataclasses.replace(pair, image=np.asarray(pair.image)[inside], mask=pair.mask[inside])
+
+
+def resize(pair: Slice, height: int, width: int) -> Slice:
+    """``pair`` at ``height`` x ``width``, its spacing with it. The image is uint8, or already of that size."""
+    if pair.mask.shape == (height, width):
+        return pair
+    spacing = pair.spacing
+    if spacing is not None:
+        spacing = (spacing[0] * pair.mask.shape[0] / height, spacing[1] * pair.mask.shape[1] / width)
+    image = resample.resize(np.asarray(pair.image), height, width)
+    mask = resample.resize_labels(pair.mask, height, width)
+    return dataclasses.replace(pair, image=image, mask=mask, spacing=spacing)
+
+
+def fit(pair: Slice, size: int, *, stretch: bool, background: int) -> tuple[Slice, Pad]:
+    """``pair`` at ``size`` x ``size``, and what was added at the top, left, bottom and right.
+
+    The longer side becomes ``size``, the other keeps the aspect ratio (rounded to a pixel, half up); the picture lies
+    in the middle (the odd pixel below and at the right) on ``background``, where the mask is 0. With ``stretch`` both
+    sides become ``size`` and nothing is added.
+    """
+    if stretch:
+        return resize(pair, size, size), (0, 0, 0, 0)
+    longer = max(pair.mask.shape)
+    height, width = (max(1, (2 * side * size + longer) // (2 * longer)) for side in pair.mask.shape)
+    top, left = (size - height) // 2, (size - width) // 2
+    pad = (top, left, size - height - top, size - width - left)
+    inner = resize(pair, height, width)
+    if not any(pad):
+        return inner, pad
+    image = _framed(np.asarray(inner.image), pad, background)
+    return dataclasses.replace(inner, image=image, mask=_framed(inner.mask, pad, 0)), pad
+
+
+def to_mask(classes: NDArray[np.integer[Any]], values: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Class ids 0..K as the values of a written mask; ``values``: source to written (``manifest.mask_values``)."""
+    table = np.array([0, *(values[source] for source in sorted(values))], np.uint8)
+    return np.take(table, classes)
+
+
+def restore(
+    mask: NDArray[np.integer[Any]], *, source: tuple[int, int], box: Box, pad: Pad, variant: str
+) -> NDArray[np.integer[Any]]:
+    """A written mask (or class ids) back on its source's grid: ``source`` is the (height, width) of the result.
+
+    Undoes the rotation and the flip that ``variant`` names, cuts ``pad`` off, brings the rest to the size of ``box`` by
+    coverage, and puts it there on 0; what a crop cut away is not known and stays 0. ``mask`` keeps its dtype.
+
+    Exact inside the box where the pair was written at its native size (no resize), plain, flipped, or turned by
+    multiples of 90 degrees; and where every axis grew by a whole factor. Any other resize or angle loses what
+    resampling loses.
+    Raises InputError where box or pad do not fit.
+    """
+    upright = augment.undo(mask, augment.parse(variant))
+    top, left, bottom, right = pad
+    inner = upright[top : upright.shape[0] - bottom, left : upright.shape[1] - right]
+    y0, x0, y1, x1 = box
+    if not (0 <= y0 < y1 <= source[0] and 0 <= x0 < x1 <= source[1] and min(pad) >= 0 and inner.size):
+        raise InputError(
+            f"box {box} and pad {pad} do not fit a source of {source[0]}x{source[1]} and a mask of {mask.shape}",
+            remedy="The manifest is damaged: imagemask verify names the rows",
+        )
+    whole = np.zeros(source, mask.dtype)
+    whole[y0:y1, x0:x1] = resample.resize_labels(inner, y1 - y0, x1 - x0)
+    return whole
+
+
+def _already_bytes(pair: Slice, image: NDArray[Any]) -> Slice:
+    if image.dtype == np.uint8:
+        return dataclasses.replace(pair, image=image)
+    if image.dtype == np.uint16:
+        rounded = (image.astype(np.uint32) + 128) // 257
+        return dataclasses.replace(pair, image=rounded.astype(np.uint8), flags=(*pair.flags, "depth_reduced"))
+    raise CaseError(
+        "window_needed",
+        f"slice {pair.index}: the image is {image.dtype} and no window says which values matter",
+        remedy=f"Give --window with LO:HI or one of {', '.join(PRESETS)}",
+        stage=_STAGE,
+    )
+
+
+def _require_numbers(pair: Slice, image: NDArray[Any]) -> None:
+    if image.dtype.kind not in "iuf":
+        reason = f"slice {pair.index}: the image is {image.dtype}, not numbers"
+        raise CaseError("image_type", reason, remedy="Save it as whole numbers or floats", stage=_STAGE)
+    if image.dtype.kind == "f" and bool(np.isnan(image.min())):
+        count = int(np.isnan(image).sum())
+        reason = f"slice {pair.index}: {count} pixels are not a number"
+        raise CaseError("nan_voxels", reason, remedy="Repair the file", stage=_STAGE)
+
+
+def _through(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Each step is one correctly rounded float32 operation, so that every CPU gives the same bytes."""
+    bottom, top = np.float32(low), np.float32(high)
+    values = image.astype(np.float32)
+    np.clip(values, bottom, top, out=values)
+    values -= bottom
+    values *= np.float32(255)
+    values /= top - bottom
+    return np.rint(values, out=values).astype(np.uint8)
+
+
+def _framed(array: NDArray[Any], pad: Pad, value: int) -> NDArray[Any]:
+    top, left, bottom, right = pad
+    widths = [(top, bottom), (left, right), (0, 0)][: array.ndim]
+    return np.pad(array, widths, constant_values=value)
+
+
+def _histogram(mask: NDArray[np.integer[Any]]) -> str:
+    found, counts = np.unique(mask, return_counts=True)
+    shown = [f"{value}: {count}" for value, count in zip(found[:8].tolist(), counts.tolist(), strict=False)]
+    return ", ".join(shown) + (f", and {len(found) - 8} more" if len(found) > 8 else "")
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))

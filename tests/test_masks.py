@@ -1,0 +1,206 @@
+"""What a mask's values mean: two of them, a threshold, or what was declared."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from imagemask import masks
+from imagemask.errors import CaseError, UsageError
+
+SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)
+
+
+def of_values(*values, dtype=np.uint8):
+    return arrays.arrays(dtype, SHAPES, elements=st.sampled_from(values))
+
+
+def written(read, mask, *arguments, suffix=".png"):
+    """What ``read`` makes of a file that holds ``mask``."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read(save(Path(folder) / f"mask{suffix}", mask), *arguments)
+
+
+def save(path, pixels):
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def code_of(read, mask, *arguments, suffix=".png"):
+    with pytest.raises(CaseError) as caught:
+        written(read, mask, *arguments, suffix=suffix)
+    assert caught.value.file.name == f"mask{suffix}"
+    assert caught.value.remedy
+    return caught.value.code, caught.value.reason
+
+
+@given(st.data(), st.integers(0, 255), st.integers(0, 255), st.sampled_from([1, 7, 255, 1000]))
+@example(None, 0, 255, 1)
+def test_of_any_two_values_the_larger_is_foreground(data, one, other, value):
+    low, high = sorted((one, other))
+    mask = np.array([[low, high]], np.uint8) if data is None else data.draw(of_values(low, high))
+    found, flags = written(masks.binary, mask, value)
+    top = mask.max()
+    assert np.array_equal(found, np.where((mask == top) & (top > 0), value, 0))
+    assert ("foreground_value" in flags) == (top not in (0, 1, 255))
+    assert ("background_value" in flags) == (0 < mask.min() < top)
+    assert ("mask_full" in flags) == (0 < mask.min() == top)
+
+
+@pytest.mark.parametrize("high", [1, 255, 65535])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_as_good(high, suffix):
+    mask = np.array([[0, high], [high, 0]], np.uint16)
+    found, flags = written(masks.binary, mask, 1, suffix=suffix)
+    assert found.tolist() == [[0, 1], [1, 0]]
+    assert flags == ()
+
+
+@given(of_values(0, 3, 128, 255))
+def test_a_third_value_is_refused_with_the_histogram(mask):
+    values, counts = np.unique(mask, return_counts=True)
+    assume(len(values) > 2)
+    code, reason = code_of(masks.binary, mask, 1)
+    assert code == "label_values"
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        assert f"{value}: {count}" in reason
+
+
+@given(arrays.arrays(np.uint8, SHAPES), st.integers(1, 255), st.sampled_from([1, 255, 300]))
+@example(np.array([[127, 128, 129, 0]], np.uint8), 128, 1)
+def test_from_the_threshold_up_is_foreground(mask, threshold, value):
+    assume(not (mask.max() == 1 < threshold))
+    found, flags = written(masks.cut, mask, threshold, value)
+    assert np.array_equal(found, np.where(mask >= threshold, value, 0))
+    assert (flags == ("mask_thresholded",)) == bool(((mask > 0) & (mask < 255)).any())
+
+
+def test_a_threshold_that_would_empty_a_mask_of_0_and_1_is_refused():
+    code, reason = code_of(masks.cut, np.eye(4, dtype=np.uint8), 128, 1)
+    assert code == "label_values"
+    assert "0: 12, 1: 4" in reason
+    assert written(masks.cut, np.eye(4, dtype=np.uint8), 1, 1)[0].tolist() == np.eye(4).tolist()
+    assert not written(masks.cut, np.zeros((4, 4), np.uint8), 128, 1)[0].any()
+
+
+def test_a_threshold_is_in_the_units_of_the_file():
+    mask = np.array([[0, 300, 40000]], np.uint16)
+    assert written(masks.cut, mask, 301, 1)[0].tolist() == [[0, 0, 1]]
+    assert written(masks.cut, mask, 300, 1)[0].tolist() == [[0, 1, 1]]
+
+
+def test_of_a_coloured_mask_the_brightest_channel_is_cut():
+    purple = np.zeros((3, 3, 3), np.uint8)
+    purple[1, 1] = (120, 0, 128)  # as grey it would be 52
+    assert written(masks.cut, purple, 128, 1)[0].sum() == 1
+    assert written(masks.cut, purple, 129, 1)[0].sum() == 0
+    assert code_of(masks.binary, purple, 1)[0] == "colour_mask"
+
+
+def test_damage_stays_damage():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mask.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        with pytest.raises(CaseError) as caught:
+            masks.cut(path, 1, 1)
+    assert caught.value.code == "damaged_image"
+
+
+def disc():
+    y, x = np.mgrid[:64, :64]
+    return (((y - 30) ** 2 + (x - 25) ** 2 < 200) * 255).astype(np.uint8)
+
+
+def test_a_jpeg_is_refused_with_the_histogram_that_shows_why():
+    code, reason = code_of(masks.binary, disc(), 1, suffix=".jpg")
+    assert code == "jpeg_mask"
+    blurred = int(re.search(r"(\d+) values", reason)[1])
+    assert blurred > 8
+    assert "240-254: " in reason
+    assert sum(int(count) for count in re.findall(r": (\d+)(?:,|$)", reason)) == 64 * 64
+
+
+def test_a_jpeg_cut_at_the_middle_is_the_mask_that_was_meant():
+    found, flags = written(masks.cut, disc(), 128, 1, suffix=".jpg")
+    assert np.count_nonzero(found != (disc() > 0)) <= 0.01 * np.count_nonzero(disc())
+    assert flags == ("mask_thresholded",)
+
+
+def test_a_jpeg_of_noise_only_is_an_empty_mask():
+    nearly = np.zeros((16, 16), np.uint8)
+    nearly[::2] = 1
+    found, _ = written(masks.cut, nearly, 128, 1, suffix=".jpg")
+    assert not found.any()
+
+
+def test_a_jpeg_is_known_by_its_bytes_not_its_name():
+    with tempfile.TemporaryDirectory() as folder:
+        jpeg = save(Path(folder) / "mask.jpg", disc()).rename(Path(folder) / "mask.png")
+        with pytest.raises(CaseError, match="is a JPEG"):
+            masks.refuse_jpeg(jpeg)
+        png = save(Path(folder) / "other.png", disc())
+        masks.refuse_jpeg(png.rename(Path(folder) / "other.jpg"))
+
+
+def test_only_masks_that_are_jpeg_throughout_stop_a_build(tmp_path):
+    jpegs = [save(tmp_path / f"{n}.jpg", disc()) for n in range(20)]
+    png = save(tmp_path / "a.png", disc())
+    (tmp_path / "b.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"0\.jpg is a JPEG.* values, pixels by value 0: .*--mask-threshold 128"):
+        masks.refuse_all_jpeg(jpegs)
+    masks.refuse_all_jpeg([])
+    masks.refuse_all_jpeg([png, *jpegs[:3]])
+    masks.refuse_all_jpeg([jpegs[0], tmp_path / "b.jpg"])
+    masks.refuse_all_jpeg([tmp_path / "gone.jpg"])
+
+
+@given(arrays.arrays(st.sampled_from([np.uint8, np.uint16]), SHAPES))
+@example(np.arange(256, dtype=np.uint8).reshape(16, 16))
+@example(np.array([[0, 65535, *range(30000, 30020)]], np.uint16))
+def test_a_histogram_counts_every_pixel_once(mask):
+    text = masks.histogram(mask)
+    assert re.match(r"(\d+) values?, ", text)[1] == str(len(np.unique(mask)))
+    assert sum(int(count) for count in re.findall(r": (\d+)", text)) == mask.size
+    for low, high, count in re.findall(r"(\d+)(?:-(\d+))?: (\d+)", text):
+        assert np.count_nonzero((mask >= int(low)) & (mask <= int(high or low))) == int(count)
+
+
+NAMES = st.text(st.characters(exclude_characters=",=", categories=("L", "N", "Zs", "Pd")), min_size=1, max_size=8)
+LABELS = st.dictionaries(st.integers(1, 65535), NAMES.map(str.strip).filter(bool), min_size=1, max_size=5).filter(
+    lambda labels: len(set(labels.values())) == len(labels)
+)
+
+
+@given(LABELS)
+def test_labels_are_read_as_they_are_written(labels):
+    text = ", ".join(f"{value} = {name}" for value, name in labels.items())
+    assert masks.parse_labels(text) == (labels, True)
+
+
+@given(NAMES.map(str.strip).filter(bool))
+def test_a_single_name_is_the_foregrounds(name):
+    assert masks.parse_labels(f" {name} ") == ({1: name}, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ",", "=", "1=", "=a", "0=a", "-1=a", "1.5=a", "65536=a", "x=a", "²=a", "1=a=b"),
+        *("1=a,1=b", "1=a,2=a", "1=a,", "1=a,b", "a,b"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(text):
+    with pytest.raises(ValueError, match=r"VALUE=NAME|values are 1 to 65535"):
+        masks.parse_labels(text)
+
+
+def test_masks_come_in_the_smallest_type():
+    mask = np.array([[0, 255]], np.uint8)
+    assert written(masks.binary, mask, 255)[0].dtype == np.uint8
+    assert written(masks.binary, mask, 256)[0].dtype == np.uint16
