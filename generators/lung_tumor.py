@@ -1,0 +1,150 @@
+"""MSD Task06_Lung: CT volumes in NIfTI with the tumour outlined.
+
+The layout is ``imagesTr/lung_001.nii.gz`` beside ``labelsTr/lung_001.nii.gz``, with a ``dataset.json`` that lists them
+in no order. Image and label are paired by the number in the name and never by position; ``imagesTs`` has no labels and
+is not read; what an operating system left behind (``._lung_001.nii.gz``) is passed over. ``.nii`` will do as well.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from pydantic import Field
+
+from imagemask import files, names, types
+from imagemask.errors import CaseError, InputError
+from imagemask.types import Case, Slice
+from imagemask.volumes import content, geometry, nifti, pairs
+
+SOURCE = "lung-tumor"
+ACCEPTED = "a folder with imagesTr/ and labelsTr/, at most two levels down (Task06_Lung/imagesTr/lung_001.nii.gz)"
+COMPLETE = "Complete the copy (imagemask check lung-tumor lists what is missing), or leave this case out"
+
+_VOLUME = re.compile(r"(?:lung[_-]?0*(\d{1,6})(?:_0000)?|(.+?))\.nii(?:\.gz)?", re.IGNORECASE | re.DOTALL)
+
+
+class Options(types.Options):
+    """Options of ``imagemask build lung-tumor``."""
+
+    assume_orientation: pairs.Axes = Field("none", description="axes where a header lacks them; none: quarantine")
+
+
+def discover(raw: Path, options: Options) -> list[Case]:
+    """One case for every id in imagesTr, labelsTr and the training list of dataset.json, sorted by id.
+
+    Raises InputError where ``raw`` is not this source, or dataset.json leads out of it or has a case in both its lists.
+    """
+    root = files.source_root(raw, ("imagesTr", "labelsTr"), accepted=ACCEPTED)
+    images, labels = _volumes(root / "imagesTr"), _volumes(root / "labelsTr")
+    listed, note = _training_list(root)
+    cases = [
+        Case(
+            id=key,
+            patient=key,
+            images=images.get(key, ()),
+            masks=labels.get(key, ()),
+            bytes=pairs.volume_bytes(images.get(key, ()), assume=options.assume_orientation),
+            flags=(note,) if note else {0: ("not_listed",), 1: ()}.get(listed[key], ("listed_twice",)),
+        )
+        for key in sorted({*images, *labels, *listed})
+    ]
+    if not cases:
+        raise files.unknown_layout(root, accepted=ACCEPTED)
+    return cases
+
+
+def read(case: Case, options: Options) -> Iterator[Slice]:
+    """The axial slices of one volume in stored order, upright, in HU.
+
+    Raises CaseError where image or label is missing or damaged, or where they do not lie on one grid.
+    """
+    _require_both(case)
+    image = pairs.open_twins(case.images, assume=options.assume_orientation)
+    label = pairs.open_twins(case.masks, assume=options.assume_orientation)
+    with pairs.blaming(image.path):
+        frame = geometry.upright(image.grid)
+    with pairs.blaming(label.path):
+        assumed = "orientation_assumed" in (*image.flags, *label.flags)  # and then the origin is unknown
+        relation = geometry.relate(image.grid, label.grid, origin_matters=not assumed)
+    masks = frame.upright(relation.onto_image(nifti.read_labels(label)))
+    spacing = geometry.in_plane_spacing(image.grid, frame)
+    flags = (*image.flags, *label.flags, *relation.flags, *(() if masks.any() else ("empty_label",)))
+    for index, plane in enumerate(nifti.planes(image, frame)):
+        yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys((*flags, *content.doubts(plane)))))
+
+
+def phantom(raw: Path, *, patients: int, size: int, slices: int, seed: int, faults: bool) -> None:
+    """Write a synthetic Task06_Lung below ``raw``, as ``imagemask phantom lung-tumor`` does."""
+    from imagemask.generators.phantoms import lung_tumor
+
+    lung_tumor.write(raw, patients=patients, size=size, slices=slices, seed=seed, faults=faults)
+
+
+def _require_both(case: Case) -> None:
+    if case.images and case.masks:
+        return
+    if not case.images and not case.masks:
+        reason, file = f"dataset.json lists {case.id}, which is not there", Path("imagesTr", f"{case.id}.nii.gz")
+        raise CaseError("listed_missing", reason, file=file, remedy=COMPLETE)
+    lacks, folder, other = ("label", "labelsTr", case.images) if case.images else ("image", "imagesTr", case.masks)
+    missing = other[0].parents[1] / folder / other[0].name
+    but = ", but a link that leads out of the source, and is not followed" if missing.is_symlink() else ""
+    raise CaseError(f"missing_{lacks}", f"{case.id} has no {lacks}{but}", file=missing, remedy=COMPLETE)
+
+
+def _volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The files of each id below ``folder``: one, or ``.nii`` and ``.nii.gz`` twins."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in files.walk(folder).files:
+        if key := _id(path.name):
+            found[key] = (*found.get(key, ()), path)
+    return found
+
+
+def _id(name: str) -> str:
+    """``lung_001`` for ``lung_001.nii.gz``; for another NIfTI file its bare name; "" for anything else."""
+    match = _VOLUME.fullmatch(name)
+    if match is None:
+        return ""
+    number, other = match.groups()
+    return f"lung_{int(number):03d}" if number else names.identifier((unicodedata.normalize("NFC", other),))
+
+
+def _training_list(root: Path) -> tuple[Counter[str], str]:
+    """How often dataset.json lists each training id; and a flag where it cannot be used, so that the disk decides."""
+    path = root / "dataset.json"
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        return Counter(), "dataset_json_missing"
+    except (OSError, ValueError, RecursionError):
+        return Counter(), "dataset_json_unreadable"
+    training, test = (_listed(path, content, key) for key in ("training", "test"))
+    if leaks := sorted(set(training) & set(test)):
+        raise InputError(f"{path}: lists {', '.join(leaks)} for both training and test", remedy="Correct the list")
+    return training, "" if training else "dataset_json_unreadable"
+
+
+def _listed(path: Path, content: Any, key: str) -> Counter[str]:
+    """The ids under ``key``; an entry is a name, or an object with an image and a label."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    ids: Counter[str] = Counter()
+    for entry in entries if isinstance(entries, list) else ():
+        paths = [entry.get("image"), entry.get("label")] if isinstance(entry, dict) else [entry]
+        ids.update({_id(_inside(path, name)) for name in paths if isinstance(name, str)} - {""})
+    return ids
+
+
+def _inside(path: Path, name: str) -> str:
+    """The last part of a listed path. Raises InputError where it leads out of the folder of dataset.json."""
+    plain = posixpath.normpath(name.replace("\\", "/"))
+    if PureWindowsPath(name).anchor or plain.split("/")[0] == "..":
+        raise InputError(f"{path}: lists {name!r}, which lies outside its folder", remedy="Do not trust this copy")
+    return posixpath.basename(plain)
