@@ -1,0 +1,495 @@
+"""Raw to rows: what is kept, what is refused, what is written; in one process, over a source made of arrays."""
+
+import csv
+import json
+import os
+
+import fakes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagemask import build, files, images, manifest, pixels, split
+from imagemask.build import FORMAT, How, case, fragments
+from imagemask.build.estimate import estimate
+from imagemask.errors import CaseError, InputError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    return fakes.install(monkeypatch)
+
+
+def rows(dataset):
+    return manifest.read(dataset).to_dict("records")
+
+
+def test_every_slice_with_foreground_becomes_a_pair(tmp_path):
+    raw = fakes.raw_folder(tmp_path, empty=(1,))
+    built = fakes.run(raw, tmp_path / "out")
+    assert (built.cases, built.resumed, built.quarantined) == (3, 0, 0)
+    counts = built.merged.counts
+    assert (counts.discovered, counts.built, counts.patients) == (3, 3, 3)
+    assert (counts.slices_read, counts.slices_kept, counts.slices_empty, counts.pairs) == (9, 6, 3, 6)
+    assert [row["key"] for row in rows(tmp_path / "out")] == [f"{c}-{i:04d}" for c in "abc" for i in (0, 2)]
+
+
+def test_rows_say_what_was_written(tmp_path):
+    raw = fakes.raw_folder(tmp_path, names=("a",))
+    fakes.run(raw, tmp_path / "out")
+    image, mask = fakes.blob()
+    for row in rows(tmp_path / "out"):
+        written = images.read_png(tmp_path / "out" / "images" / f"{row['key']}.png")
+        outline = images.read_png(tmp_path / "out" / "masks" / f"{row['key']}.png")
+        assert np.array_equal(written, image[row["slice"]])
+        assert np.array_equal(outline, mask[row["slice"]] * 255)
+        assert row["digest"] == manifest.digest(written, outline)
+        assert row["foreground"] == mask[row["slice"]].sum()
+        assert (row["height"], row["width"]) == (row["source_height"], row["source_width"]) == (24, 20)
+        assert (row["spacing_y"], row["spacing_x"], row["classes"]) == (0.5, 0.75, "1")
+        assert (row["patient"], row["group"], row["source"]) == ("a", "a", "a.npy")
+        assert row["source_sha256"] == files.sha256(raw / "a.npy")
+
+
+def test_several_classes_are_written_as_class_ids(tmp_path, monkeypatch):
+    fakes.install(monkeypatch, labels={3: "low", 7: "high"})
+    image, mask = fakes.blob(slices=1)
+    fakes.write_case(tmp_path / "raw", "a", image, np.where(mask == 1, 7, 0).astype(np.uint8))
+    fakes.write_case(tmp_path / "raw", "b", image, (mask * 3 + (mask[:, ::-1] == 1) * 7 * (mask == 0)).astype(np.uint8))
+    fakes.run(tmp_path / "raw", tmp_path / "out")
+    document = manifest.read_dataset(tmp_path / "out")
+    assert [(one["name"], one["source_value"], one["mask_value"]) for one in document["labels"]] == [
+        ("low", 3, 1),
+        ("high", 7, 2),
+    ]
+    first, second = rows(tmp_path / "out")
+    assert (first["classes"], second["classes"]) == ("2", "1 2")
+    outline = images.read_png(tmp_path / "out" / "masks" / "b-0000.png")
+    assert set(np.unique(outline).tolist()) == {0, 1, 2}
+    assert np.array_equal(manifest.to_labels(outline, document), outline)
+
+
+def test_an_undeclared_label_quarantines_its_case_with_the_histogram(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    image, mask = fakes.blob()
+    fakes.write_case(raw, "b", image, mask * 9)
+    merged = fakes.run(raw, tmp_path / "out").merged
+    [(name, note)] = merged.quarantined
+    assert (name, note.code) == ("b", "label_values")
+    assert "9" in note.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CaseError("bad_thing", "the thing is bad", remedy="Mend it"), "bad_thing"),
+        (ValueError("what is this"), "unexpected_error"),
+        (PermissionError(13, "Permission denied", "a.npy"), "unreadable_file"),
+        (EOFError("ended"), "unexpected_error"),
+    ],
+)
+def test_one_bad_case_is_quarantined_and_the_others_are_built(tmp_path, fake, error, code):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "clean")
+    fake.raises["b"] = error
+    built = fakes.run(raw, tmp_path / "out")
+    counts = built.merged.counts
+    assert (counts.discovered, counts.built, counts.quarantined, built.quarantined) == (3, 2, 1, 1)
+    with (tmp_path / "out" / "quarantine.csv").open() as file:
+        [line] = csv.DictReader(file)
+    assert (line["case"], line["code"], line["stage"]) == ("b", code, "read")
+    clean, mixed = fakes.tree(tmp_path / "clean"), fakes.tree(tmp_path / "out")
+    healthy = {path for path in clean if path.startswith(("images/", "masks/")) and "/b-" not in path}
+    assert {path for path in mixed if path.startswith(("images/", "masks/"))} == healthy
+    assert all(clean[path] == mixed[path] for path in healthy)
+
+
+def test_a_quarantined_case_is_tried_again(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "clean")
+    fake.raises["b"] = ValueError("not today")
+    fakes.run(raw, tmp_path / "out")
+    fake.raises.clear()
+    built = fakes.run(raw, tmp_path / "out")
+    assert (built.resumed, built.quarantined) == (2, 0)
+    assert fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "clean")
+
+
+def test_a_case_that_goes_bad_leaves_no_picture(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    np.save(raw / "b.npy", np.zeros((3, 24, 20), np.uint8))
+    fake.raises["b"] = ValueError("worse than before")
+    merged = fakes.run(raw, tmp_path / "out").merged
+    assert merged.removed == 6
+    assert not list((tmp_path / "out").glob("*/b-*.png"))
+
+
+def test_fail_fast_stops_and_names_the_case(tmp_path, fake):
+    fake.raises["b"] = CaseError("bad_thing", "the thing is bad", remedy="Mend it")
+    with pytest.raises(InputError, match=r"b: the thing is bad \[bad_thing\]. Mend it"):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", How(workers=1, fail_fast=True))
+
+
+def test_a_lack_of_memory_is_not_the_case_s_fault(tmp_path, fake):
+    fake.raises["b"] = MemoryError()
+    with pytest.raises(InputError, match="b: out of memory. Give fewer --workers"):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out")
+
+
+def test_excluded_cases_are_reported_and_not_read(tmp_path, monkeypatch):
+    fake = fakes.install(monkeypatch, excluded={"b": "withdrawn"})
+    fake.raises["b"] = AssertionError("was read")
+    merged = fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out").merged
+    assert merged.excluded == (("b", "withdrawn"),)
+    assert (merged.counts.built, merged.counts.excluded, merged.counts.quarantined) == (2, 1, 0)
+    assert manifest.read_dataset(tmp_path / "out")["excluded"] == {"b": "withdrawn"}
+
+
+def test_what_is_done_is_not_done_again(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    fake.raises.update(dict.fromkeys("abc", AssertionError("was read again")))
+    assert fakes.run(raw, tmp_path / "out").resumed == 3
+    assert fakes.tree(tmp_path / "out") == before
+
+
+def test_a_changed_file_is_built_again_and_only_that(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    image, mask = fakes.blob(seed=9)
+    fakes.write_case(raw, "b", image, mask)
+    assert fakes.run(raw, tmp_path / "out").resumed == 2
+    assert np.array_equal(images.read_png(tmp_path / "out" / "images" / "b-0000.png"), image[0])
+
+
+@pytest.mark.parametrize("lose", ["images/b-0001.png", "masks/b-0001.png", "fragments/b.json"])
+def test_what_was_lost_is_built_again(tmp_path, lose):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    (tmp_path / "out" / lose).unlink()
+    assert fakes.run(raw, tmp_path / "out").resumed == 2
+    assert fakes.tree(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"case": "b"}', '{"case": 1, "quarantine": 3}'])
+def test_a_damaged_fragment_means_not_done(tmp_path, text):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    (tmp_path / "out" / "fragments" / "b.json").write_text(text)
+    assert fakes.run(raw, tmp_path / "out").resumed == 2
+    assert fakes.tree(tmp_path / "out") == before
+
+
+def test_files_that_no_fragment_names_are_removed_and_counted(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    for stray in ("images/z-0000.png", "masks/.a-0000.png.tmp", "fragments/z.json", "fragments/.b.json.tmp"):
+        (tmp_path / "out" / stray).write_bytes(b"left behind")
+    assert fakes.run(raw, tmp_path / "out").merged.removed == 2
+    assert fakes.tree(tmp_path / "out") == before
+
+
+def test_a_case_that_left_the_source_leaves_the_dataset(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    (raw / "b.npy").unlink()
+    (raw / "b.mask.npy").unlink()
+    merged = fakes.run(raw, tmp_path / "out").merged
+    assert (merged.counts.discovered, merged.removed) == (2, 6)
+
+
+def test_another_recipe_is_refused_naming_the_fields(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    with pytest.raises(
+        UsageError, match=r"size is none, asked for 16; flips is none, asked for \['h'\]. Give --replace"
+    ):
+        fakes.run(raw, tmp_path / "out", size=16, flips=("h",))
+    assert fakes.tree(tmp_path / "out") == before
+
+
+def test_another_format_is_refused(tmp_path, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    monkeypatch.setattr(fragments, "FORMAT", FORMAT + 1)
+    with pytest.raises(UsageError, match=f"pixel format {FORMAT}, this version writes {FORMAT + 1}"):
+        fakes.run(raw, tmp_path / "out")
+
+
+def test_other_labels_are_refused(tmp_path, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    fakes.install(monkeypatch, labels={1: "another thing"})
+    with pytest.raises(UsageError, match="the source's labels"):
+        fakes.run(raw, tmp_path / "out")
+
+
+def test_replace_builds_beside_and_takes_the_split_along(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "clean", size=16)
+    fakes.run(raw, tmp_path / "out")
+    (tmp_path / "out" / "split.csv").write_text("patient,split,fold\na,train,\nb,valid,\nc,test,\n")
+    built = fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
+    assert built.dataset == tmp_path / "out" == built.merged.dataset
+    assert [row["split"] for row in rows(tmp_path / "out")[::3]] == ["train", "valid", "test"]
+    assert {path: data for path, data in fakes.tree(tmp_path / "out").items() if path.endswith(".png")} == {
+        path: data for path, data in fakes.tree(tmp_path / "clean").items() if path.endswith(".png")
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "out", "raw"]
+
+
+def test_replace_remembers_what_the_split_was_drawn_with(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    asked = split.Request(ratios=(1, 1, 1), seed=3, layout="copy")
+    before = split.split(tmp_path / "out", asked)
+    built = fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
+    assert built.merged.stale
+    after = split.split(tmp_path / "out", split.Request())
+    assert (after.layout, [part.units for part in after.parts]) == ("copy", [part.units for part in before.parts])
+    assert split.read_stamp(tmp_path / "out").seed == 3
+
+
+@pytest.mark.parametrize("killed", ["before the first rename", "between the two", "before the old one is gone"])
+def test_a_swap_that_was_killed_is_ended_by_the_next_run(tmp_path, killed):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    fakes.run(raw, tmp_path / ".out.new", size=16)
+    if killed != "before the first rename":
+        (tmp_path / "out").rename(tmp_path / ".out.old")
+    if killed == "before the old one is gone":
+        (tmp_path / ".out.new").rename(tmp_path / "out")
+    how = How(workers=1, replace=killed == "before the first rename")
+    assert fakes.run(raw, tmp_path / "out", how, size=16).resumed == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+    assert {row["height"] for row in rows(tmp_path / "out")} == {16}
+
+
+def test_a_half_built_replacement_of_another_recipe_is_started_anew(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    fakes.run(raw, tmp_path / ".out.new", size=32)
+    assert fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16).resumed == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_replace_refuses_what_is_not_a_dataset(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    for how in (How(workers=1), How(workers=1, replace=True)):
+        with pytest.raises(UsageError, match="nothing that imagemask built"):
+            fakes.run(raw, tmp_path / "out", how)
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
+
+
+def test_replace_does_not_go_with_shards(tmp_path):
+    with pytest.raises(UsageError, match="--replace does not go with --shard"):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", How(workers=1, replace=True, shard=(1, 2)))
+
+
+def test_shards_are_joined_by_merge(tmp_path):
+    raw = fakes.raw_folder(tmp_path, names=tuple("abcde"))
+    fakes.run(raw, tmp_path / "whole")
+    assert fakes.run(raw, tmp_path / "out", How(workers=1, shard=(1, 2))).merged is None
+    with pytest.raises(InputError, match="2 of 5 cases have no fragment yet, b for one"):
+        build.merge(tmp_path / "out")
+    assert fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2))).cases == 2
+    build.merge(tmp_path / "out")
+    assert fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "whole")
+
+
+def test_merge_of_nothing_says_so(tmp_path):
+    with pytest.raises(InputError, match="holds no build"):
+        build.merge(tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    home = tmp_path / "out" / "fragments"
+    with files.lock(home / ".lock"), pytest.raises(UsageError, match="another run is working"):
+        fakes.run(raw, tmp_path / "out")
+    with files.lock(home / ".lock", shared=True), files.lock(home / ".lock-1-of-2"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2)))
+        for how in (How(workers=1, shard=(1, 2)), How(workers=1)):
+            with pytest.raises(UsageError, match="another run is working"):
+                fakes.run(raw, tmp_path / "out", how)
+        with pytest.raises(UsageError, match="another run is working"):
+            build.merge(tmp_path / "out")
+
+
+def test_a_missing_raw_folder_says_how_to_get_one(tmp_path):
+    with pytest.raises(InputError, match="is missing.*imagemask info fake"):
+        fakes.job(tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw").write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        fakes.job(tmp_path / "raw", tmp_path / "out")
+
+
+@pytest.mark.parametrize("out", ["raw", "raw/out", "."])
+def test_source_and_dataset_may_not_lie_inside_one_another(tmp_path, out):
+    with pytest.raises(UsageError, match="lie inside one another"):
+        fakes.job(fakes.raw_folder(tmp_path), tmp_path / out)
+
+
+@pytest.mark.parametrize("name", ["A", "b~c", "b:c", ".b", "b\n"])
+def test_ids_that_cannot_be_file_names_are_refused_before_anything_is_written(tmp_path, name):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.write_case(raw, name, *fakes.blob())
+    with pytest.raises(InputError, match="under one name|cannot be a file name"):
+        fakes.run(raw, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_source_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match="holds no case"):
+        fakes.run(tmp_path / "raw", tmp_path / "out")
+
+
+def test_a_name_that_a_file_system_cannot_take_is_quarantined(tmp_path):
+    raw = fakes.raw_folder(tmp_path, names=("a", "b" * 198))
+    [(_, note)] = fakes.run(raw, tmp_path / "out").merged.quarantined
+    assert (note.code, note.stage) == ("name_too_long", "write")
+
+
+def test_nothing_built_is_an_error_that_points_to_the_reasons(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fake.raises.update(dict.fromkeys("abc", ValueError("no")))
+    with pytest.raises(InputError, match=r"not one pair was built from 3 cases. .*quarantine.csv says why"):
+        fakes.run(raw, tmp_path / "out")
+    assert len((tmp_path / "out" / "quarantine.csv").read_text().splitlines()) == 4
+    fake.raises.clear()
+    empty = fakes.raw_folder(tmp_path / "empty", empty=(0, 1, 2))
+    with pytest.raises(InputError, match="No mask has any foreground"):
+        fakes.run(empty, tmp_path / "nothing")
+
+
+def test_a_file_that_changes_while_it_is_read_is_quarantined(tmp_path, fake, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    read = fake.read
+
+    def disturbed(one, options):
+        yield from read(one, options)
+        if one.id == "b":
+            os.utime(one.images[0], ns=(1, 1))
+
+    monkeypatch.setattr(fake, "read", disturbed, raising=False)
+    [(name, note)] = fakes.run(raw, tmp_path / "out").merged.quarantined
+    assert (name, note.code) == ("b", "changed_while_read")
+
+
+def test_empty_pairs_are_kept_when_asked_for(tmp_path):
+    raw = fakes.raw_folder(tmp_path, empty=(1,))
+    counts = fakes.run(raw, tmp_path / "out", keep_empty=True).merged.counts
+    assert (counts.pairs, counts.foreground_pairs, counts.slices_empty) == (9, 6, 0)
+
+
+@pytest.mark.parametrize("keep_empty", [True, False])
+def test_a_lesion_that_is_lost_in_shrinking_is_flagged(tmp_path, keep_empty):
+    image, mask = fakes.blob(slices=2, size=(64, 64))
+    mask[1] = 0
+    mask[1, 10, 10] = 1
+    fakes.write_case(tmp_path / "raw", "a", image, mask)
+    merged = fakes.run(tmp_path / "raw", tmp_path / "out", size=16, keep_empty=keep_empty).merged
+    assert merged.flags == {"foreground_lost": 1}
+    assert [row["flags"] for row in rows(tmp_path / "out")] == (["", "foreground_lost"] if keep_empty else [""])
+
+
+def test_variants_are_applied_one_at_a_time_and_no_copy_is_written_twice(tmp_path):
+    image, mask = fakes.blob(slices=1)
+    image[0], mask[0] = image[0] // 2 + image[0][:, ::-1] // 2, mask[0] | mask[0][:, ::-1]  # a mirror image of itself
+    fakes.write_case(tmp_path / "raw", "a", image, mask)
+    fakes.run(tmp_path / "raw", tmp_path / "out", crops=(2,), flips=("h", "v"), rotations=(5.0,))
+    assert {row["variant"] for row in rows(tmp_path / "out")} == {"", "crop2", "flipv", "rot5"}
+
+
+def test_combine_writes_the_product(tmp_path):
+    fakes.write_case(tmp_path / "raw", "a", *fakes.blob(slices=1))
+    fakes.run(tmp_path / "raw", tmp_path / "out", crops=(2,), flips=("h",), rotations=(90.0,), combine=True)
+    found = {row["variant"] for row in rows(tmp_path / "out")}
+    assert found == {"", "crop2", "fliph", "rot90", "crop2+fliph", "crop2+rot90", "fliph+rot90", "crop2+fliph+rot90"}
+
+
+@given(
+    size=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+    flips=st.sets(st.sampled_from("hv")),
+    turns=st.sets(st.sampled_from([90.0, 180.0, 270.0, -90.0])),
+    padded=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_build_then_restore_gives_the_source_s_mask_back(size, flips, turns, padded, seed):
+    mask = np.zeros(size, np.uint8)
+    rng = np.random.default_rng(seed)
+    mask[rng.integers(0, size[0], 30), rng.integers(0, size[1], 30)] = 1
+    image = rng.integers(0, 256, size, dtype=np.uint8)
+    recipe = fakes.build.Recipe(
+        generator="fake",
+        name="fake",
+        size=max(size) if padded else None,
+        flips=tuple(sorted(flips)),
+        rotations=tuple(sorted(turns)),
+    )
+    written = list(case.pairs(fakes.Slice(0, image, mask), fakes.source(), recipe))
+    assert written[0].variant == ""
+    for pair in written:
+        back = pixels.restore(pair.mask, source=size, box=pair.box, pad=pair.pad, variant=pair.variant)
+        assert np.array_equal(back, mask * 255), pair.variant
+
+
+def test_the_window_s_numbers_are_the_recipe_not_its_name(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    assert fakes.job(raw, tmp_path / "out", window=("lung",)).recipe.window == ("-1350:150",)
+    with pytest.raises(UsageError, match="2 windows were given"):
+        fakes.job(raw, tmp_path / "out", window=("lung", "bone"))
+    with pytest.raises(UsageError, match="--size 3"):
+        fakes.job(raw, tmp_path / "out", size=3)
+
+
+def test_dataset_json_states_recipe_source_counts_and_labels(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out", size=16)
+    document = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert document["schema"] == "imagemask.dataset/1"
+    assert (document["name"], document["generator"], document["format"]) == ("fake", "fake", FORMAT)
+    assert document["recipe"]["size"] == 16
+    assert document["source"]["licence"] == "CC0-1.0"
+    assert document["labels"] == [{"name": "thing", "source_value": 1, "mask_value": 255}]
+    assert document["counts"]["pairs"] == 9
+    assert document["versions"]["imagemask"]
+
+
+def test_an_existing_split_is_applied_again_and_new_patients_stay_blank(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    (tmp_path / "out" / "split.csv").write_text("patient,split,fold\na,train,\nb,valid,\nc,test,\n")
+    fakes.write_case(raw, "d", *fakes.blob(seed=4))
+    merged = fakes.run(raw, tmp_path / "out").merged
+    assert merged.unassigned
+    assert [row["split"] for row in rows(tmp_path / "out")[::3]] == ["train", "valid", "test", ""]
+
+
+def test_an_estimate_is_measured_on_a_case_and_writes_nothing(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    found = estimate(fakes.job(raw, tmp_path / "out"), How(workers=2))
+    assert (found.cases, found.excluded, found.workers) == (3, 0, 2)
+    assert found.bytes_out > 0
+    assert found.measured_on in "abc"
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_of_reading_and_of_windowing_reach_the_row_and_the_counts(tmp_path, fake):
+    image, mask = fakes.blob(slices=1)
+    fakes.write_case(tmp_path / "raw", "a", image.astype(np.uint16) * 257, mask)
+    fake.extra["flags"] = ("noted",)
+    merged = fakes.run(tmp_path / "raw", tmp_path / "out").merged
+    assert merged.flags == {"depth_reduced": 1, "noted": 1}
+    assert [row["flags"] for row in rows(tmp_path / "out")] == ["depth_reduced noted"]

@@ -1,0 +1,64 @@
+"""Cases side by side: every result once, whatever dies."""
+
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from tasks import dead, die_at_three, die_once, double, fail_at_three
+
+from imagemask import pool
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_task_is_done_once(workers):
+    assert sorted(pool.run(double, range(20), workers=workers, died=dead)) == list(range(0, 40, 2))
+
+
+def test_one_worker_is_this_very_process():
+    assert set(pool.run(lambda _: os.getpid(), range(3), workers=1, died=dead)) == {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_exception_is_raised_here(workers):
+    with pytest.raises(ValueError, match="three"):
+        list(pool.run(fail_at_three, range(20), workers=workers, died=dead))
+
+
+def test_a_task_that_kills_its_worker_every_time_is_given_up_and_no_other():
+    assert sorted(pool.run(die_at_three, range(12), workers=2, died=dead)) == [-3, 0, 1, 2, *range(4, 12)]
+
+
+def test_a_task_that_kills_its_worker_once_is_done(tmp_path):
+    found = pool.run(partial(die_once, str(tmp_path)), range(12), workers=2, died=dead)
+    assert sorted(found) == list(range(12))
+
+
+def test_another_executor_takes_its_place():
+    made: list[Executor] = []
+
+    def make(workers):
+        made.append(ThreadPoolExecutor(workers))
+        return made[-1]
+
+    assert sorted(pool.run(double, range(5), workers=2, died=dead, make=make)) == [0, 2, 4, 6, 8]
+    assert len(made) == 1
+
+
+def test_tasks_are_drawn_as_they_are_needed():
+    drawn = []
+
+    def tasks():
+        for task in range(100):
+            drawn.append(task)
+            yield task
+
+    results = pool.run(double, tasks(), workers=1, died=dead)
+    next(results)
+    assert len(drawn) <= 4
+
+
+def test_workers_are_bounded_by_processors_and_by_memory():
+    assert pool.default_workers(1) == len(os.sched_getaffinity(0))
+    assert pool.default_workers(1 << 60) == 1
+    assert pool.free_memory() > 1 << 20
