@@ -1,0 +1,305 @@
+"""A raw folder against its source manifest, before any work: what is missing, extra, twice, unreadable, junk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, ValidationError
+
+from imagemask import files, registry
+from imagemask.cases import problems
+from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError
+from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source
+
+_GZIP = b"\x1f\x8b"
+_HEADER, _PIECE = 8, 65536  # bytes: enough of a header to know it by; a sample that tells two pictures apart
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A case that a build would quarantine, and why; ``file`` is relative to the raw folder."""
+
+    case: str
+    file: str
+    code: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Cases that are one: ``id`` the same id, ``letters`` ids that differ by case only, ``bytes`` the same images."""
+
+    kind: Literal["id", "letters", "bytes"]
+    cases: tuple[str, ...]
+    files: int = 0
+    """Of ``bytes``: how many images they share."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """An archive of the source as it lies in the raw folder. ``unverified``: nobody published a checksum."""
+
+    name: str
+    state: Literal["absent", "unverified", "good", "other_size", "other_checksum", "unreadable"]
+    path: str = ""
+    bytes: int | None = None
+    expected_bytes: int | None = None
+    checksum: str = ""
+    expected_checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What lies in a raw folder, and what should. Paths are relative to ``raw``.
+
+    ``found`` and ``expected`` count buildable cases, image sets and mask sets; None is unknown.
+    """
+
+    source: str
+    raw: str
+    phantom: bool = False
+    stopped: str = ""
+    """Why a build would stop before its first case; empty where it would not."""
+    remedy: str = ""
+    found: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, int | None] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    excluded: dict[str, str] = field(default_factory=dict)
+    quarantined: list[Problem] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    archives: list[ArchiveState] = field(default_factory=list)
+    junk: int = 0
+    links: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """4 where a build would stop, 3 where it would quarantine cases, else 0."""
+        if self.stopped:
+            return InputError.exit_code
+        return FINISHED_WITH_QUARANTINE if self.quarantined else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is expected is there and can be built."""
+        short = any(number is not None and self.found.get(name, 0) < number for name, number in self.expected.items())
+        return not (self.stopped or self.missing or self.quarantined or short)
+
+
+def check(name: str, raw: Path, options: Options | None = None) -> CheckReport:
+    """Look at ``raw`` as the generator ``name`` would, with ``options`` of its own. Opens headers, writes nothing.
+
+    Raises UsageError for a name that nobody registered, and for options that exclude one another.
+    """
+    generator = registry.load(name)
+    options = generator.Options() if options is None else options
+    source = registry.source(name)
+    if not raw.is_dir():
+        what = "is not a folder" if raw.exists() else "there is no such folder"
+        return CheckReport(
+            name, str(raw), stopped=f"{raw}: {what}", remedy=f"`imagemask info {name}` says how to get it"
+        )
+    try:
+        if isinstance(generator, DescribesItself):
+            source = generator.describe(source, raw, options)
+        told = _marker(raw)
+        cases = list(generator.discover(raw, options))
+    except InputError as error:
+        around = _surroundings(source, raw)
+        return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around)
+    wanted = [case for case in cases if case.id not in source.excluded]
+    quarantined = [problem for case in wanted if (problem := _problem(case, raw, generator, options))]
+    duplicates = [*_same_names(cases), *_same_bytes(wanted)]
+    stopped, remedy = _stops(raw, cases, left=len(wanted) - len(quarantined))
+    return CheckReport(
+        source=name,
+        raw=str(raw),
+        phantom=told is not None,
+        stopped=stopped,
+        remedy=remedy,
+        excluded={case.id: source.excluded[case.id] for case in cases if case.id in source.excluded},
+        quarantined=quarantined,
+        duplicates=duplicates,
+        **_compared(source, told, cases, buildable=len(wanted) - len(quarantined)),
+        **_surroundings(source, raw),
+    )
+
+
+class _Marker(Expected):
+    """What a phantom says of itself: what a complete copy holds, and which cases are broken on purpose."""
+
+    model_config = ConfigDict(extra="ignore")
+    faults: Mapping[str, str] = {}
+
+
+def _marker(raw: Path) -> _Marker | None:
+    """What the phantom in ``raw`` says of itself; None where there is real data. Raises InputError."""
+    marker = raw / PHANTOM
+    try:
+        return _Marker.model_validate_json(marker.read_bytes()) if marker.is_file() else None
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{marker}: is damaged", remedy="Write the phantom again: imagemask phantom") from error
+
+
+def _compared(source: Source, told: _Marker | None, cases: Sequence[Case], *, buildable: int) -> dict[str, Any]:
+    """Counts and ids, found against expected. Ids are compared only where the source (or the phantom) lists them."""
+    expected = told or source.expected
+    ids, listed = {case.id for case in cases}, set(expected.ids)
+    known = {*listed, *source.excluded, *(told.faults if told else ())}
+    return {
+        "found": {
+            "cases": buildable,
+            "images": sum(bool(case.images) for case in cases),
+            "masks": sum(bool(case.masks) for case in cases),
+        },
+        "expected": {"cases": expected.cases, "images": expected.images, "masks": expected.masks},
+        "missing": sorted(listed - ids),
+        "extra": sorted(ids - known) if listed else [],
+    }
+
+
+def _stops(raw: Path, cases: list[Case], *, left: int) -> tuple[str, str]:
+    """Why a build would stop although the source was recognised, and what to do."""
+    for reason in problems(cases):
+        return f"{raw}: {reason}", "Rename the file that it comes from"
+    return ("", "") if left else (f"{raw}: holds no case that can be built", "Complete the copy")
+
+
+def _problem(case: Case, raw: Path, generator: Generator, options: Options) -> Problem | None:
+    """Why ``case`` would be quarantined, as far as that shows without reading it."""
+    try:
+        for path in (*case.images, *case.masks):
+            _look_at(path)
+        if case.fault or not (case.images and case.masks):
+            _ask(generator, case, options)
+    except CaseError as error:
+        file = "" if error.file is None else _relative(error.file, raw)
+        return Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy)
+    return None
+
+
+def _ask(generator: Generator, case: Case, options: Options) -> None:
+    """Let the generator say what an incomplete case lacks: its ``read`` raises CaseError before it opens anything."""
+    try:
+        next(iter(generator.read(case, options)), None)
+    except ImagemaskError:
+        raise
+    except Exception as error:
+        raise CaseError(
+            "unexpected_error", f"{type(error).__name__}: {error}", remedy="A build with --fail-fast shows where"
+        ) from error
+
+
+def _look_at(path: Path) -> None:
+    """Raises CaseError for a file that is missing, empty, unreadable, or not the NIfTI that its name says."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_HEADER)
+    except OSError as error:
+        code = "missing_file" if isinstance(error, FileNotFoundError) else "unreadable_file"
+        raise CaseError(
+            code, f"{path.name} cannot be read: {error.strerror}", file=path, remedy="Fetch it again"
+        ) from error
+    if not begin:
+        raise CaseError("empty_file", f"{path.name} is empty", file=path, remedy="Fetch it again")
+    if path.name.casefold().endswith((".nii", ".nii.gz")) and not (begin[:2] == _GZIP or _is_nifti(begin)):
+        reason = f"{path.name} is neither NIfTI nor gzip: it begins with {begin[:8].hex(' ')}"
+        raise CaseError("not_nifti", reason, file=path, remedy="Fetch it again")
+
+
+def _is_nifti(begin: bytes) -> bool:
+    """Whether these are the first bytes of a NIfTI-1 or NIfTI-2 file: the size of its header, in either byte order."""
+    return begin[:4] in {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
+
+
+def _same_names(cases: Iterable[Case]) -> Iterator[Duplicate]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        alike[case.id.casefold()].append(case.id)
+    for ids in alike.values():
+        if len(ids) > 1:
+            yield Duplicate("id" if len(set(ids)) < len(ids) else "letters", tuple(ids))
+
+
+def _same_bytes(cases: Iterable[Case]) -> list[Duplicate]:
+    """Cases that share an image, byte for byte: a scan that was uploaded twice leaks from train to test.
+
+    Only files of one size are opened, and only those that agree in a sample from their middle are hashed. Masks are not
+    compared: many are equal, the empty ones above all.
+    """
+    groups = [[(path, case.id) for case in cases for path in case.images]]
+    for kind in (_size, _sample, files.sha256):
+        groups = [alike for group in groups for alike in _alike(group, kind)]
+    shared = Counter(tuple(sorted({case for _, case in group})) for group in groups)
+    return [Duplicate("bytes", ids, number) for ids, number in sorted(shared.items())]
+
+
+def _alike(group: Iterable[tuple[Path, str]], kind: Callable[[Path], object]) -> Iterator[list[tuple[Path, str]]]:
+    """The parts of ``group`` that are of one ``kind`` and belong to more than one case."""
+    parts: dict[object, list[tuple[Path, str]]] = defaultdict(list)
+    for path, case in group:
+        try:
+            alike = kind(path)
+        except OSError:  # it is reported as unreadable
+            continue
+        if alike is not None:
+            parts[alike].append((path, case))
+    return (part for part in parts.values() if len({case for _, case in part}) > 1)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size or None  # empty files are not each other's copies
+
+
+def _sample(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _PIECE) // 2)
+        return hashlib.sha256(file.read(_PIECE)).digest()
+
+
+def _surroundings(source: Source, raw: Path) -> dict[str, Any]:
+    """What lies in the folder beside cases."""
+    listing = files.walk(raw)
+    lying: dict[str, Path] = {path.name: path for path in reversed(listing.files)}
+    return {
+        "archives": [_archive(archive, lying.get(archive.name), raw) for archive in source.archives],
+        "junk": len(listing.junk),
+        "links": [_relative(path, raw) for path in listing.links],
+        "unreadable": [_relative(path, raw) for path in listing.unreadable],
+    }
+
+
+def _archive(archive: Archive, path: Path | None, raw: Path) -> ArchiveState:
+    """The state of one archive. It is hashed only where its size is right."""
+    known = ArchiveState(archive.name, "absent", expected_bytes=archive.bytes, expected_checksum=archive.checksum or "")
+    if path is None:
+        return known
+    try:
+        size = path.stat().st_size
+        found = replace(known, state="unverified", path=_relative(path, raw), bytes=size)
+        if archive.bytes not in (None, size):
+            return replace(found, state="other_size")
+        if archive.checksum is None:
+            return found
+        checksum = _checksum(path, archive.checksum.partition(":")[0])
+    except OSError:
+        return replace(known, state="unreadable", path=_relative(path, raw))
+    return replace(found, state="good" if checksum == archive.checksum else "other_checksum", checksum=checksum)
+
+
+def _checksum(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def _relative(path: Path, raw: Path) -> str:
+    name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else str(path)
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")

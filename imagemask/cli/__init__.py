@@ -1,0 +1,75 @@
+"""The command line: parse, one library call, print. Results go to stdout, everything else to stderr.
+
+Nothing but click is imported before a command runs, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import click
+
+from imagemask.cli.build import build, merge
+from imagemask.cli.datasets import preview, split, verify
+from imagemask.cli.sources import check, info, list_, manifests, phantom
+
+__all__ = ["main"]
+
+_HELP = """Raw medical data into 2D image/mask folders that can be trusted.
+
+In a workspace folder: put a source below raw/NAME, then
+
+\b
+  imagemask check lung-tumor      look before you build
+  imagemask build lung-tumor      raw/lung-tumor -> datasets/lung-tumor
+  imagemask split --by-patient    whole patients to train / valid / test
+  imagemask verify                every pixel where it should be
+  imagemask preview               a contact sheet to look at
+
+Exit codes: 0 done; 2 refused before work; 3 finished, with quarantined cases; 4 input or output unusable; 5 findings;
+130 interrupted (run again to resume); 1 a bug.
+"""
+_INTERRUPTED = 130
+_BAD_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+class _Group(click.Group):
+    """The one place that turns errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from pathlib import Path
+
+        from imagemask import files
+        from imagemask.errors import ImagemaskError
+
+        try:
+            return super().invoke(ctx)
+        except ImagemaskError as error:
+            _fail(ctx, error)
+        except OSError as error:
+            if error.errno not in _BAD_OUTPUT:
+                raise
+            _fail(ctx, files.output_error(Path(error.filename or "."), error))
+        except KeyboardInterrupt:
+            click.echo("imagemask: interrupted. What is done is kept: run the same command again to go on", err=True)
+            ctx.exit(_INTERRUPTED)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are used."""
+        return list(self.commands)
+
+
+def _fail(ctx: click.Context, error: Any) -> None:
+    click.echo(f"imagemask: {error}", err=True)
+    ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Group, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="imagemask", prog_name="imagemask")
+def main() -> None:
+    """Everything below ``imagemask``."""
+
+
+for command in (list_, info, phantom, check, build, merge, split, verify, preview, manifests):
+    main.add_command(command)

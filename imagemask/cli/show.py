@@ -1,0 +1,109 @@
+"""How results are printed: JSON for machines, aligned lines for people; bars on stderr, on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def print_json(schema: str, document: dict[str, Any]) -> None:
+    """One JSON object on stdout; ``schema`` names its form and version."""
+    click.echo(json.dumps({"schema": f"imagemask.{schema}/1", **document}, indent=2, ensure_ascii=False, default=str))
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Lines of a name and what it is, aligned; empty ones are left out."""
+    shown = [(name, str(value)) for name, value in facts if value not in ("", None, (), [])]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """An aligned table; numbers to the right."""
+    body = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[column]) for line in [list(header), *body]) for column in range(len(header))]
+    for line in [list(header), *body]:
+        cells = [
+            cell.rjust(width) if line is not header and _is_number(cell) else cell.ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_findings(schema: str, report: Any, annotations: list[str] | None, *, as_json: bool) -> None:
+    """What ``manifests`` and ``verify`` found: as JSON, as GitHub annotations, or a line each."""
+    if as_json:
+        print_json(schema, asdict(report))
+    elif annotations is not None:
+        for line in annotations:
+            click.echo(line)
+    else:
+        for one in report.findings:
+            place = f"{one.file}:{one.line}" if one.line is not None else one.file
+            click.echo(f"{place}: {one.code} {one.message}. {one.remedy}")
+        seen = f"{report.pairs} pairs" if hasattr(report, "pairs") else f"{len(report.documents)} manifests"
+        click.echo(f"{seen}: {len(report.findings) or 'no'} findings")
+
+
+def warn(text: str) -> None:
+    """A note to a person, on stderr."""
+    click.echo(f"imagemask: note: {text}", err=True)
+
+
+def path(place: Path) -> str:
+    """A path for people: relative to the current folder where it lies below it."""
+    here = Path.cwd()
+    return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+class Bar:
+    """A progress bar of cases and slices on stderr; nothing where stderr is not a terminal."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.slices = 0
+        self.bar: Any = None
+
+    def start(self, cases: int) -> None:
+        """``cases`` are to be done."""
+        if sys.stderr.isatty():
+            self.bar = click.progressbar(
+                length=cases, label=self.label, file=sys.stderr, show_pos=True, item_show_func=lambda _: self._counted()
+            )
+            self.bar.render_progress()
+
+    def step(self, done: Any) -> None:
+        """A case has ended, with ``done.slices`` slices read."""
+        self.slices += done.slices
+        if self.bar is not None:
+            self.bar.update(1, done)
+
+    def finish(self) -> None:
+        """End the bar's line."""
+        if self.bar is not None:
+            self.bar.render_finish()
+
+    def _counted(self) -> str:
+        return f"{self.slices} slices"
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace("%", "", 1).lstrip("+-").isdigit()

@@ -1,0 +1,162 @@
+"""Commands about sources: list, info, phantom, check, manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagemask.cli import show
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command("list")
+@show.as_json
+def list_(as_json: bool) -> None:
+    """List the sources that can be built."""
+    from imagemask import registry
+
+    found = [registry.source(name) for name in registry.names()]
+    if as_json:
+        kept = {"name", "title", "licence", "group"}
+        show.print_json("list", {"sources": [source.model_dump(mode="json", include=kept) for source in found]})
+        return
+    show.print_table(["name", "licence", "title"], [(one.name, one.licence, one.title) for one in found])
+
+
+@click.command()
+@click.argument("name")
+@show.as_json
+def info(name: str, as_json: bool) -> None:
+    """Show what is known about source NAME: how to get it, licence, labels, what a full copy holds."""
+    from imagemask import registry
+
+    source = registry.source(name)
+    if as_json:
+        show.print_json("info", source.model_dump(mode="json"))
+        return
+    expected = source.expected
+    show.print_facts(
+        [
+            ("name", source.name),
+            ("title", source.title),
+            ("url", source.url),
+            ("licence", f"{source.licence} {source.licence_url}".strip()),
+            ("citation", source.citation),
+            ("labels", ", ".join(f"{value} = {label}" for value, label in source.labels.items())),
+            ("window", ", ".join(source.window)),
+            ("split by", source.group),
+            (
+                "expected",
+                f"{expected.cases} cases: {expected.images} images, {expected.masks} masks" if expected.cases else "",
+            ),
+        ]
+    )
+    for archive in source.archives:
+        size = show.size(archive.bytes) if archive.bytes else "size unknown"
+        click.echo(f"archive   {archive.name} ({size}, {archive.checksum or 'no checksum published'})")
+    for case, reason in source.excluded.items():
+        click.echo(f"excluded  {case}: {reason}")
+    for note in source.notes:
+        click.echo(f"note      {note}")
+    click.echo("\nHow to get it:")
+    for number, step in enumerate(source.get, start=1):
+        click.echo(f"  {number}. {step}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("folder", metavar="[DIR]", required=False, type=_FOLDER)
+@click.option("--patients", type=click.IntRange(1), default=24, show_default=True, help="Patients.")
+@click.option(
+    "--size", type=click.IntRange(32, 1024), default=128, show_default=True, help="Rows and columns of a slice."
+)
+@click.option("--slices", type=click.IntRange(8, 2000), default=24, show_default=True, help="Slices a volume, about.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other patients.")
+@click.option("--faults", is_flag=True, help="Add cases that must be quarantined.")
+def phantom(name: str, folder: Path | None, **given: Any) -> None:
+    """Write a small synthetic copy of source NAME to DIR, with the quirks of the real one. [default: raw/NAME]"""
+    from imagemask import registry
+    from imagemask.errors import UsageError
+    from imagemask.types import WritesPhantom
+
+    generator = registry.load(name)
+    target = folder or Path("raw") / name
+    if not isinstance(generator, WritesPhantom):
+        raise UsageError(f"{name} has no phantom")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: is there already, and not empty", remedy="Give another DIR")
+    generator.phantom(target, **given)
+    click.echo(f"{target}: a phantom of {name}, {given['patients']} patients. Next: imagemask check {name}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--raw", type=_FOLDER, help="The raw source. [default: raw/NAME]")
+@show.as_json
+def check(name: str, raw: Path | None, as_json: bool) -> None:
+    """Hold a raw folder against what is known of source NAME, before any work."""
+    from dataclasses import asdict
+
+    from imagemask import check as library
+
+    report = library.check(name, raw or Path("raw") / name)
+    if as_json:
+        show.print_json("check", asdict(report))
+    else:
+        _print_check(report)
+    click.get_current_context().exit(report.exit_code)
+
+
+def _print_check(report: Any) -> None:
+    counts = ", ".join(f"{report.found.get(what, 0)} {what}{_of(number)}" for what, number in report.expected.items())
+    show.print_facts(
+        [
+            ("source", report.source + (", a phantom" if report.phantom else "")),
+            ("raw", report.raw),
+            ("found", counts),
+            ("missing", _some(report.missing)),
+            ("extra", _some(report.extra)),
+            ("junk", f"{report.junk} files of operating systems, passed over" if report.junk else ""),
+            ("links", _some(report.links)),
+            ("unreadable", _some(report.unreadable)),
+        ]
+    )
+    for archive in report.archives:
+        if archive.state != "absent":
+            click.echo(f"archive      {archive.name}: {archive.state.replace('_', ' ')}")
+    for case, reason in report.excluded.items():
+        click.echo(f"excluded     {case}: {reason}")
+    for one in report.duplicates:
+        click.echo(f"duplicates   {', '.join(one.cases)}: the same {one.kind}")
+    for problem in report.quarantined:
+        click.echo(f"quarantine   {problem.case}: {problem.reason} [{problem.code}]. {problem.remedy}")
+    if report.stopped:
+        click.echo(f"a build would stop: {report.stopped}. {report.remedy}")
+    else:
+        click.echo("complete" if report.complete else "incomplete: a build goes on with what is there")
+
+
+def _of(expected: int | None) -> str:
+    return "" if expected is None else f" of {expected}"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{len(names)}: {shown}{', ...' if len(names) > 8 else ''}" if names else ""
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=_FOLDER, metavar="[PATH]...")
+@click.option("--annotations", is_flag=True, help="Print findings as GitHub workflow commands.")
+@show.as_json
+def manifests(paths: tuple[Path, ...], annotations: bool, as_json: bool) -> None:
+    """Check source manifests (.toml) and dataset manifests (manifest.csv). [default: those of all sources]"""
+    from imagemask import documents
+
+    report = documents.check_paths(paths)
+    lines = documents.annotate(report) if annotations else None
+    show.print_findings("manifests", report, lines, as_json=as_json)
+    click.get_current_context().exit(report.exit_code)

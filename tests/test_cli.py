@@ -1,0 +1,242 @@
+"""The command line: what is parsed, what is printed where, and every exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Literal
+
+import fakes
+import pytest
+from click.testing import CliRunner
+from pydantic import Field
+
+from imagemask import registry, testing
+from imagemask.cli import main
+from imagemask.errors import CaseError
+from imagemask.types import Options
+
+
+def call(*words, code=0):
+    """Run a command in this process; stdout. Fails on another exit code."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return testing.phantom("lung-tumor", tmp_path_factory.mktemp("raw") / "lung", patients=6, size=32, slices=8)
+
+
+@pytest.fixture
+def workspace(raw, tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "lung-tumor").symlink_to(raw)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_three_commands_without_arguments_do_the_whole_job(workspace):
+    call("check", "lung-tumor")
+    assert "6 discovered = 6 built + 0 quarantined + 0 excluded" in call("build", "lung-tumor").stdout
+    assert "train" in call("split", "--by-patient").stdout
+    assert "no findings" in call("verify").stdout
+    assert call("preview").stdout == "datasets/lung-tumor/preview.png\n"
+    assert (workspace / "datasets" / "lung-tumor" / "preview.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "schema"),
+    [
+        (["list"], "list"),
+        (["info", "lung-tumor"], "info"),
+        (["check", "lung-tumor"], "check"),
+        (["build", "lung-tumor", "--dry-run"], "estimate"),
+        (["build", "lung-tumor"], "build"),
+        (["build", "lung-tumor", "--out", "datasets/lung-tumor", "--shard", "1/2"], "build"),
+        (["merge", "datasets/lung-tumor"], "merge"),
+        (["split"], "split"),
+        (["verify", "--fast"], "verify"),
+        (["manifests"], "manifests"),
+    ],
+)
+def test_every_command_that_reports_prints_one_json_object(workspace, words, schema):
+    if schema in ("merge", "split", "verify"):
+        call("build", "lung-tumor")
+    done = call(*words, "--json")
+    assert json.loads(done.stdout)["schema"] == f"imagemask.{schema}/1"
+    assert done.stderr == ""
+
+
+def test_a_dry_run_writes_nothing(workspace):
+    output = call("build", "lung-tumor", "--dry-run").stdout
+    assert "6 to build, 0 excluded" in output
+    assert "measured on lung_" in output
+    assert not (workspace / "datasets").exists()
+
+
+def test_shards_say_what_comes_next(workspace):
+    assert "imagemask merge datasets/lung-tumor" in call("build", "lung-tumor", "--shard", "1/2").stdout
+    call("build", "lung-tumor", "--shard", "2/2")
+    assert "6 discovered" in call("merge", "datasets/lung-tumor").stdout
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_a_shard_that_is_none_is_refused(workspace, shard):
+    assert "is not I/N" in call("build", "lung-tumor", "--shard", shard, code=2).stderr
+
+
+def test_quarantined_cases_are_named_and_exit_3(tmp_path, monkeypatch):
+    fake = fakes.install(monkeypatch)
+    monkeypatch.setattr(registry, "names", lambda: [fakes.NAME])
+    fakes.raw_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    fake.raises["b"] = CaseError("bad_thing", "the thing is bad", remedy="Mend it")
+    done = call("build", "fake", "--raw", "raw", "--workers", 1, code=3)
+    assert "quarantined  b: b.npy: the thing is bad [bad_thing]. Mend it" in done.stdout
+    call("build", "fake", "--raw", "raw", "--workers", 1, "--fail-fast", code=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["build", "lung-tumour"], 2, "Did you mean lung-tumor?"),
+        (["build", "nothing"], 2, "There are: "),
+        (["build", "lung-tumor", "--raw", "away"], 4, "imagemask info lung-tumor"),
+        (["build", "lung-tumor", "--out", "raw/lung-tumor/out"], 2, "lie inside one another"),
+        (["build", "lung-tumor", "--window", "heart"], 2, "heart"),
+        (["build", "lung-tumor", "--size", "3"], 2, "--size"),
+        (["info", "nothing"], 2, "There are: "),
+        (["split"], 2, "there is no dataset here"),
+        (["verify", "away"], 4, "there is no manifest"),
+        (["merge", "away"], 4, "holds no build"),
+        (["check", "lung-tumor", "--raw", "away"], 4, ""),
+        (["phantom", "lung-tumor"], 2, "is there already"),
+        (["manifests", "away.toml"], 4, "away.toml"),
+    ],
+)
+def test_what_is_refused_is_one_line_on_stderr(workspace, words, code, said):
+    done = call(*words, code=code)
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+    if said and "Usage:" not in done.stderr:
+        assert done.stderr.startswith("imagemask: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_findings_exit_5_and_can_be_annotations(workspace):
+    call("build", "lung-tumor")
+    call("split")
+    next((workspace / "datasets" / "lung-tumor" / "masks").iterdir()).unlink()
+    assert "IM012" in call("verify", code=5).stdout
+    annotated = call("verify", "--annotations", code=5).stdout
+    assert all(line.startswith("::error file=datasets/lung-tumor/") for line in annotated.splitlines())
+
+
+def test_findings_in_source_manifests_exit_5(tmp_path):
+    (tmp_path / "mine.toml").write_text('name = "mine"\n')
+    assert "IM101" in call("manifests", tmp_path / "mine.toml", code=5).stdout
+    assert call("manifests", tmp_path / "mine.toml", "--annotations", code=5).stdout.startswith("::error ")
+
+
+def test_a_source_without_a_phantom_says_so(tmp_path, monkeypatch):
+    fakes.install(monkeypatch)
+    assert "fake has no phantom" in call("phantom", "fake", tmp_path / "raw", code=2).stderr
+
+
+def test_info_tells_how_to_get_it():
+    output = call("info", "pancreas").stdout
+    assert "excluded  PANCREAS_0025" in output
+    assert "How to get it:\n  1. " in output
+    assert "CC-BY-3.0" in output
+
+
+class Sample(Options):
+    """One field of each kind."""
+
+    flag: bool = Field(default=False, description="a flag")
+    number: int | None = Field(default=None, description="a number")
+    kind: Literal["a", "b"] = Field(default="a", description="a choice")
+    many: tuple[str, ...] = Field(default=(), description="several")
+    text: str = Field(default="x", description="a text")
+
+
+def test_fields_of_options_become_options(tmp_path, monkeypatch):
+    fake = fakes.install(monkeypatch, fakes.Fake(Options=Sample))
+    monkeypatch.setattr(registry, "names", lambda: [fakes.NAME])
+    fakes.raw_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    discover = fake.discover
+    monkeypatch.setattr(
+        fake, "discover", lambda raw, options: seen.append(options) or discover(raw, options), raising=False
+    )
+    words = ["--flag", "--number", "3", "--kind", "b", "--many", "p", "--many", "q"]
+    call("build", "fake", "--raw", "raw", "--workers", 1, *words)
+    assert seen[0] == Sample(flag=True, number=3, kind="b", many=("p", "q"), text="x")
+    recipe = json.loads((tmp_path / "datasets" / "fake" / "dataset.json").read_text())["recipe"]
+    assert recipe["options"] == {"flag": True, "number": 3, "kind": "b", "many": ["p", "q"], "text": "x"}
+    assert "A choice" in call("build", "fake", "--help").stdout
+
+
+def test_a_window_of_three_makes_colour(workspace):
+    call("build", "lung-tumor", "--window", "lung,mediastinum,-100:240")
+    document = json.loads((workspace / "datasets" / "lung-tumor" / "dataset.json").read_text())
+    assert document["recipe"]["window"] == ["-1350:150", "-125:225", "-100:240"]
+
+
+def test_two_datasets_are_an_error_that_lists_them(workspace):
+    call("build", "lung-tumor")
+    call("build", "lung-tumor", "--out", "datasets/other", "--size", "48")
+    done = call("split", code=2)
+    assert "2 datasets here: datasets/lung-tumor, datasets/other" in done.stderr
+    call("split", "datasets/other")
+
+
+def test_a_stale_layout_is_said(workspace):
+    call("build", "lung-tumor")
+    call("split")
+    call("build", "lung-tumor", "--replace", "--size", "48")
+    done = call("build", "lung-tumor", "--size", "48")
+    assert "run imagemask split" in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(workspace):
+    """A real process, a real signal, as soon as the first fragment is there."""
+    testing.phantom("lung-tumor", workspace / "raw" / "large", patients=40, size=64, slices=12)
+    command = [sys.executable, "-m", "imagemask", "build", "lung-tumor", "--raw", "raw/large", "--workers", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        fragments = workspace / "datasets" / "lung-tumor" / "fragments"
+        until = time.monotonic() + 60
+        while not list(fragments.glob("lung_*.json")) and time.monotonic() < until:
+            pass
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(workspace, monkeypatch):
+    from imagemask.cli import show
+
+    bar = show.Bar("build")
+    bar.start(2)
+    assert bar.bar is None
+
+    class Terminal(fakes.Path):
+        pass
+
+    written = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "write", written.append, raising=False)
+    bar.start(2)
+    bar.step(fakes.build.Done("a", "built", 3, 12))
+    bar.step(fakes.build.Done("b", "built", 3, 12))
+    bar.finish()
+    assert "24 slices" in "".join(written)
