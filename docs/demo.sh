@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The whole pipeline on a synthetic CT source: docs/demo.sh [BIN [FOLDER]]. BIN holds `imagemask`.
+set -euo pipefail
+bin=${1:-.venv/bin}
+here=${2:-demo}
+export PATH="$bin:$PATH"
+rm -rf "$here"
+mkdir -p "$here"
+cd "$here"
+
+say() {
+  printf '\n$ %s\n' "$*"
+  "$@"
+}
+
+say imagemask phantom lung-tumor --patients 24 --size 128 --slices 24
+say imagemask check lung-tumor
+say imagemask build lung-tumor
+say imagemask split --by-patient
+say imagemask verify
+say imagemask preview
+
+count() { find "$1" -type f | wc -l | tr -d ' '; }
+dataset=datasets/lung-tumor
+printf '\n%-44s %s\n' 'What was made' 'Where to look'
+printf '%-44s %s\n' \
+  "$(count raw) raw files of 24 phantom patients" "$here/raw/lung-tumor" \
+  "$(count $dataset/images) image/mask pairs" "$here/$dataset/images, masks" \
+  "a row for each, with digest and patient" "$here/$dataset/manifest.csv" \
+  "recipe, licence, labels, counts" "$here/$dataset/dataset.json" \
+  "$(find $dataset/train -name '*.png' | wc -l | tr -d ' ') files to train on, by patient" "$here/$dataset/train, valid, test" \
+  "a picture of it: look at this first" "$here/$dataset/preview.png"
