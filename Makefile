@@ -23,7 +23,7 @@ lint: environment
 
 # Types are checked on an installed copy: generators/ and manifests/ take their places inside the package there.
 types: environment
-	rm -rf build/types
+	rm -rf build  # a stale copy of a module would be checked too
 	$(BIN)/pip install -q --no-deps --target build/types .
 	cd build/types && "$(abspath $(BIN))/mypy" --config-file ../../pyproject.toml \
 	  --python-executable "$(abspath $(BIN))/python" -p imagemask

@@ -4,9 +4,14 @@ set -euo pipefail
 bin=${1:-.venv/bin}
 here=${2:-demo}
 export PATH="$bin:$PATH"
+if [ -e "$here" ] && [ ! -e "$here/.imagemask-demo" ]; then
+  echo "$here is there already, and no demo has made it: give another folder" >&2
+  exit 2
+fi
 rm -rf "$here"
 mkdir -p "$here"
 cd "$here"
+touch .imagemask-demo
 
 say() {
   printf '\n$ %s\n' "$*"

@@ -14,6 +14,7 @@ from pathlib import Path
 from imagemask.errors import InputError, UsageError
 
 _JUNK_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX"}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -63,7 +64,8 @@ def sha256(path: Path) -> str:
 def lock(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold a lock on the file ``path`` (made if need be); the system frees it when the process dies, however it dies.
 
-    Raises UsageError at once where another process holds it, unless told to ``wait``.
+    Raises UsageError at once where another process holds it, unless told to ``wait``; InputError where the file system
+    cannot lock.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -71,13 +73,29 @@ def lock(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[No
         raise output_error(path, error) from error
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        if not _is_still_there(handle, path):  # its folder was replaced while we reached for it
+            raise _busy(path)
         yield
     except BlockingIOError as error:
-        raise UsageError(
-            f"{path.parent}: another run is working in this folder", remedy="Wait for it to end"
-        ) from error
+        raise _busy(path) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        remedy = "Mount it with locks (NFS: without nolock), or build on another disk and copy"
+        raise InputError(f"{path.parent}: this file system has no locks: {error.strerror}", remedy=remedy) from error
     finally:
         os.close(handle)
+
+
+def _busy(path: Path) -> UsageError:
+    return UsageError(f"{path.parent}: another run is working in this folder", remedy="Wait for it to end")
+
+
+def _is_still_there(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

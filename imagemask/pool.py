@@ -1,7 +1,7 @@
 """Runs cases side by side, and outlives the death of a worker.
 
-``executor`` is the one place that makes a ``concurrent.futures.Executor``: a cluster's (Dask's
-``client.get_executor()``, mpi4py's) can be put in its place.
+``run`` takes whatever makes a ``concurrent.futures.Executor``: ``processes``, or a cluster's in its place (Dask's
+``client.get_executor()``, mpi4py's).
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
+from imagemask.errors import InputError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAKE = Callable[[int], Executor]
+Make = Callable[[int], Executor]
+"""Makes an executor of so many workers."""
 
 
 class InProcess(Executor):
-    """Runs each call at once, in this process: what one worker means."""
+    """Runs each call at once, in this very process, which a call that kills its process takes along."""
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """The finished future of ``fn(*args, **kwargs)``."""
@@ -36,12 +38,18 @@ class InProcess(Executor):
         return future
 
 
+def in_process(workers: int) -> Executor:  # noqa: ARG001  the signature of Make
+    """An executor of this very process, however many workers are asked for."""
+    return InProcess()
+
+
 def executor(workers: int) -> Executor:
-    """An executor of ``workers`` processes, or of this very process for one."""
-    return InProcess() if workers == 1 else _processes(workers)
+    """What ``workers`` asks for: this very process for one, else processes."""
+    return in_process(1) if workers == 1 else processes(workers)
 
 
-def _processes(workers: int) -> Executor:
+def processes(workers: int) -> Executor:
+    """An executor of ``workers`` processes."""
     # Never fork: a forked OpenCV hangs. A fork server starts a worker faster than spawn where the system has one.
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     return ProcessPoolExecutor(workers, mp_context=get_context(method), initializer=_start_worker)
@@ -49,13 +57,13 @@ def _processes(workers: int) -> Executor:
 
 def _start_worker() -> None:
     """Ctrl-C is the parent's to handle; one OpenCV thread a worker; die with the parent, however it dies."""
-    import cv2
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 def _die_with(sentinel: int) -> None:
@@ -64,12 +72,13 @@ def _die_with(sentinel: int) -> None:
 
 
 def run(
-    call: Callable[[T], R], tasks: Iterable[T], *, workers: int, died: Callable[[T], R], make: MAKE = executor
+    call: Callable[[T], R], tasks: Iterable[T], *, workers: int, died: Callable[[T], R], make: Make = processes
 ) -> Iterator[R]:
     """``call(task)`` of each task, in the order in which they end.
 
-    When a worker dies, everything that was in flight is run again, each alone in a pool of one; for a task that dies
-    alone ``died(task)`` is yielded instead. An exception of ``call`` is raised here, after the tasks in hand.
+    When a worker dies, everything that was in flight is run again, each alone in an executor of one; for a task that
+    dies alone ``died(task)`` is yielded instead. An exception of ``call`` is raised here, after the tasks in hand.
+    Raises InputError where not even a worker without a task stays alive.
     """
     waiting = iter(tasks)
     while True:
@@ -82,7 +91,7 @@ def run(
         if not lost:
             return
         for task in lost:
-            yield _alone(call, task, died)
+            yield _alone(call, task, died, make)
 
 
 def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, window: int, lost: list[T]) -> Iterator[R]:
@@ -94,7 +103,7 @@ def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, wind
             for task in islice(waiting, window - len(running)):
                 try:
                     running[pool.submit(call, task)] = task
-                except BrokenProcessPool:
+                except BrokenExecutor:
                     broken = True
                     lost.append(task)
                     break
@@ -103,32 +112,53 @@ def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, wind
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             task = running.pop(future)
-            if isinstance(future.exception(), BrokenProcessPool):
+            if isinstance(future.exception(), BrokenExecutor):
                 broken = True
                 lost.append(task)
             else:
                 yield future.result()
 
 
-def _alone(call: Callable[[T], R], task: T, died: Callable[[T], R]) -> R:
-    with _processes(1) as pool:
+def _alone(call: Callable[[T], R], task: T, died: Callable[[T], R], make: Make) -> R:
+    with make(1) as pool:
+        try:
+            pool.submit(os.getpid).result()
+        except BrokenExecutor as error:
+            raise InputError(
+                "worker processes cannot start", remedy="Give --workers 1, which works in this process and says why"
+            ) from error
         try:
             return pool.submit(call, task).result()
-        except BrokenProcessPool:
+        except BrokenExecutor:
             return died(task)
 
 
 def default_workers(bytes_per_worker: int) -> int:
     """As many workers as there are processors to run on, and memory for: half of what is free now."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, free_memory() // 2 // max(bytes_per_worker, 1)))
+    return max(1, min(processors(), free_memory() // 2 // max(bytes_per_worker, 1)))
+
+
+def processors() -> int:
+    """Processors that this process may use: by its affinity, and by the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _first_line(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
+    return max(1, min(count, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else count
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping."""
+    """Bytes of memory that can be had without swapping, within the limit of this process' container."""
     meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if not meminfo.is_file():
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+    limit, used = (_first_line(Path("/sys/fs/cgroup", f"memory.{name}")) for name in ("max", "current"))
+    left = int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+    available = int(free.split()[1]) * 1024
+    return available if left is None else min(available, left)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -32,3 +32,7 @@ def die_once(folder, task):
 
 def dead(task):
     return -task
+
+
+def fail_to_start():
+    raise ImportError("libGL.so.1")

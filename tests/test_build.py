@@ -122,8 +122,49 @@ def test_a_case_that_goes_bad_leaves_no_picture(tmp_path, fake):
     np.save(raw / "b.npy", np.zeros((3, 24, 20), np.uint8))
     fake.raises["b"] = ValueError("worse than before")
     merged = fakes.run(raw, tmp_path / "out").merged
-    assert merged.removed == 6
+    assert merged.removed == 0  # that counts what a killed run has left
     assert not list((tmp_path / "out").glob("*/b-*.png"))
+
+
+def test_what_the_machine_lacks_is_not_the_case_s_fault(tmp_path, fake):
+    fake.raises["b"] = OSError(24, "Too many open files", "a.npy")
+    with pytest.raises(InputError, match="b: Too many open files. Give fewer --workers"):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out")
+
+
+def test_an_image_that_fails_when_it_is_decoded_quarantines_its_case(tmp_path, fake, monkeypatch):
+    class Broken:
+        shape = (24, 20)
+
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("no decoder")
+
+    raw = fakes.raw_folder(tmp_path)
+    mask = fakes.blob()[1][0]
+    monkeypatch.setattr(fake, "read", lambda one, options: iter([fakes.Slice(0, Broken(), mask)]), raising=False)
+    with pytest.raises(InputError, match="not one pair"):
+        fakes.run(raw, tmp_path / "out")
+    assert "RuntimeError: no decoder (test_build.py, line" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
+def test_slices_out_of_order_quarantine_their_case(tmp_path, fake, monkeypatch):
+    read = fake.read
+    monkeypatch.setattr(fake, "read", lambda one, options: reversed(list(read(one, options))), raising=False)
+    with pytest.raises(InputError, match="not one pair"):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out")
+    assert "slice_order" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
+def test_when_nothing_can_be_read_what_was_built_stays(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")["manifest.csv"]
+    fake.raises.update(dict.fromkeys("abc", OSError(5, "Input/output error", "a.npy")))
+    for name in "abc":
+        fakes.write_case(raw, name, *fakes.blob(seed=ord(name)))
+    with pytest.raises(InputError, match="not one pair"):
+        fakes.run(raw, tmp_path / "out")
+    assert fakes.tree(tmp_path / "out")["manifest.csv"] == before
 
 
 def test_fail_fast_stops_and_names_the_case(tmp_path, fake):
@@ -175,12 +216,23 @@ def test_what_was_lost_is_built_again(tmp_path, lose):
     assert fakes.tree(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"case": "b"}', '{"case": 1, "quarantine": 3}'])
+@pytest.mark.parametrize("name", ["images/b-0001.png", "masks/b-0001.png"])
+def test_a_picture_that_was_cut_short_is_written_again(tmp_path, name):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    before = fakes.tree(tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(before[name][:20])
+    assert fakes.run(raw, tmp_path / "out").resumed == 2
+    assert fakes.tree(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"case": "b"}', '{"case": 1, "quarantine": 3}', "rows"])
 def test_a_damaged_fragment_means_not_done(tmp_path, text):
     raw = fakes.raw_folder(tmp_path)
     fakes.run(raw, tmp_path / "out")
     before = fakes.tree(tmp_path / "out")
-    (tmp_path / "out" / "fragments" / "b.json").write_text(text)
+    fragment = tmp_path / "out" / "fragments" / "b.json"
+    fragment.write_text(text if text != "rows" else json.dumps({**json.loads(fragment.read_text()), "rows": [1, 2, 3]}))
     assert fakes.run(raw, tmp_path / "out").resumed == 2
     assert fakes.tree(tmp_path / "out") == before
 
@@ -200,8 +252,9 @@ def test_a_case_that_left_the_source_leaves_the_dataset(tmp_path):
     fakes.run(raw, tmp_path / "out")
     (raw / "b.npy").unlink()
     (raw / "b.mask.npy").unlink()
-    merged = fakes.run(raw, tmp_path / "out").merged
-    assert (merged.counts.discovered, merged.removed) == (2, 6)
+    built = fakes.run(raw, tmp_path / "out")
+    assert (built.left, built.merged.counts.discovered, built.merged.removed) == (("b",), 2, 0)
+    assert not list((tmp_path / "out").glob("*/b*"))
 
 
 def test_another_recipe_is_refused_naming_the_fields(tmp_path):
@@ -290,6 +343,76 @@ def test_replace_refuses_what_is_not_a_dataset(tmp_path):
     assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
+def test_replace_removes_nothing_of_the_user_s(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    (tmp_path / "out" / "models").mkdir()
+    (tmp_path / "out" / "models" / "best.keras").write_text("weights")
+    (tmp_path / "out" / "notes.md").write_text("years of work")
+    fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
+    assert (tmp_path / "out" / "models" / "best.keras").read_text() == "weights"
+    assert (tmp_path / "out" / "notes.md").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_a_folder_that_is_called_like_an_old_dataset_is_left_alone(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    (tmp_path / ".out.old").mkdir()
+    (tmp_path / ".out.old" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"\.out\.old: is in the way, and no dataset"):
+        fakes.run(raw, tmp_path / "out")
+    assert (tmp_path / ".out.old" / "thesis.txt").exists()
+
+
+def test_replace_refuses_a_dataset_of_another_source(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    plan = tmp_path / "out" / "fragments" / ".plan.json"
+    plan.write_text(plan.read_text().replace('"generator": "fake"', '"generator": "other"'))
+    with pytest.raises(UsageError, match="holds a dataset of other, not fake"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, replace=True))
+
+
+def test_replace_refuses_the_current_folder(tmp_path, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out" / "images")
+    with pytest.raises(UsageError, match="is the current folder, or holds it"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, replace=True))
+
+
+def test_replace_goes_through_a_link_to_another_disk(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "big" / "data")
+    (tmp_path / "out").symlink_to(tmp_path / "big" / "data")
+    fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
+    assert (tmp_path / "out").is_symlink()
+    assert {row["height"] for row in rows(tmp_path / "big" / "data")} == {16}
+
+
+def test_while_a_dataset_is_replaced_nobody_else_may_touch_it(tmp_path, fake, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    read, refused = fake.read, []
+
+    def meanwhile(one, options):
+        for other in (
+            lambda: split.split(tmp_path / "out", split.Request(by="image")),
+            lambda: fakes.run(raw, tmp_path / "out"),
+            lambda: fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=32),
+            lambda: build.merge(tmp_path / "out"),
+        ):
+            with pytest.raises(UsageError, match="another run is working"):
+                other()
+            refused.append(other)
+        yield from read(one, options)
+
+    monkeypatch.setattr(fake, "read", meanwhile, raising=False)
+    fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
+    assert len(refused) == 12
+    assert {row["height"] for row in rows(tmp_path / "out")} == {16}
+
+
 def test_replace_does_not_go_with_shards(tmp_path):
     with pytest.raises(UsageError, match="--replace does not go with --shard"):
         fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", How(workers=1, replace=True, shard=(1, 2)))
@@ -304,6 +427,27 @@ def test_shards_are_joined_by_merge(tmp_path):
     assert fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2))).cases == 2
     build.merge(tmp_path / "out")
     assert fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "whole")
+
+
+def test_shards_that_see_other_cases_are_refused(tmp_path):
+    raw = fakes.raw_folder(tmp_path, names=tuple("abcde"))
+    fakes.run(raw, tmp_path / "out", How(workers=1, shard=(1, 2)))
+    (raw / "e.mask.npy").unlink()
+    with pytest.raises(UsageError, match="another shard saw other cases: e is missing here"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2)))
+    fakes.write_case(raw, "e", *fakes.blob())
+    fakes.write_case(raw, "f", *fakes.blob())
+    with pytest.raises(UsageError, match="another shard saw other cases: f is new here"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2)))
+
+
+def test_two_divisions_into_shards_do_not_run_at_once(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out", How(workers=1, shard=(1, 2)))
+    home = tmp_path / "out" / "fragments"
+    with files.lock(home / ".lock-1-of-2"), pytest.raises(UsageError, match="another run is working"):
+        fakes.run(raw, tmp_path / "out", How(workers=1, shard=(1, 3)))
+    fakes.run(raw, tmp_path / "out", How(workers=1, shard=(1, 3)))
 
 
 def test_merge_of_nothing_says_so(tmp_path):
@@ -450,8 +594,22 @@ def test_the_window_s_numbers_are_the_recipe_not_its_name(tmp_path):
     assert fakes.job(raw, tmp_path / "out", window=("lung",)).recipe.window == ("-1350:150",)
     with pytest.raises(UsageError, match="2 windows were given"):
         fakes.job(raw, tmp_path / "out", window=("lung", "bone"))
+    assert fakes.job(raw, tmp_path / "out", window=("-1000.1234:150.5",)).recipe.window == ("-1000.1234:150.5",)
     with pytest.raises(UsageError, match="--size 3"):
         fakes.job(raw, tmp_path / "out", size=3)
+
+
+def test_what_is_asked_for_in_another_order_is_the_same_recipe(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    one = fakes.job(raw, tmp_path / "out", flips=("v", "h"), crops=(4, 2, 2), rotations=(5.0, -5.0))
+    assert one.recipe == fakes.job(raw, tmp_path / "out", flips=("h", "v"), crops=(2, 4), rotations=(-5.0, 5.0)).recipe
+
+
+@pytest.mark.parametrize("recipe", [{"rotations": (400.0,)}, {"stretch": True}, {"flips": ("x",)}])
+def test_a_recipe_that_cannot_be_is_refused_before_anything_is_written(tmp_path, recipe):
+    with pytest.raises(UsageError):
+        fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", **recipe)
+    assert not (tmp_path / "out").exists()
 
 
 def test_dataset_json_states_recipe_source_counts_and_labels(tmp_path):
@@ -473,7 +631,7 @@ def test_an_existing_split_is_applied_again_and_new_patients_stay_blank(tmp_path
     (tmp_path / "out" / "split.csv").write_text("patient,split,fold\na,train,\nb,valid,\nc,test,\n")
     fakes.write_case(raw, "d", *fakes.blob(seed=4))
     merged = fakes.run(raw, tmp_path / "out").merged
-    assert merged.unassigned
+    assert merged.unassigned == 1
     assert [row["split"] for row in rows(tmp_path / "out")[::3]] == ["train", "valid", "test", ""]
 
 

@@ -42,22 +42,31 @@ def fresh(workspace, name):
     return here
 
 
-def kills(total, number, seed):
-    return sorted(random.Random(seed).sample(range(1, total + 1), min(number, total)))
+def kills(first, last, number, seed):
+    """Renames to be killed at: some from ``first`` to ``last``, and always the very last three."""
+    ends = range(max(first, last - 2), last + 1)
+    others = range(first, ends[0])
+    return sorted([*random.Random(seed).sample(others, min(number - len(ends), len(others))), *ends])
 
 
 @pytest.mark.parametrize(
-    ("commands", "number", "seed"),
-    [((BUILD, SPLIT), 20, 1), ((*SHARDS, SPLIT), 4, 2), ((BUILD, SPLIT, AGAIN), 4, 3), ((BUILD, SPLIT, REPLACE), 4, 4)],
-    ids=["build and split", "shards and merge", "split again", "replace"],
+    ("commands", "after", "number", "seed"),
+    [
+        ((BUILD, SPLIT), 0, 20, 1),
+        ((*SHARDS, SPLIT), 2, 6, 2),
+        ((BUILD, SPLIT, AGAIN), 2, 6, 3),
+        ((BUILD, SPLIT, REPLACE), 2, 6, 4),
+    ],
+    ids=["build and split", "merge and split", "split again", "replace"],
 )
-def test_killed_at_a_rename_and_run_again(workspace, hooks, commands, number, seed):
+def test_killed_at_a_rename_and_run_again(workspace, hooks, commands, after, number, seed):
+    """The first ``after`` commands run to their end; the kills lie behind them."""
     whole = fresh(workspace, "whole")
     done, total = crash.run(hooks, whole, *commands)
     assert done.returncode == 0, done.stderr
     expected = fakes.tree(whole / "datasets")
-    # The first command alone was tried in the first row: later rows aim at what comes after.
-    for at in kills(total, number, seed):
+    begun = crash.run(hooks, fresh(workspace, "begun"), *commands[:after])[1] if after else 0
+    for at in kills(begun + 1, total, number, seed):
         here = fresh(workspace, "killed")
         killed, _ = crash.run(hooks, here, *commands, at=at)
         assert killed.returncode == -signal.SIGKILL, f"was not killed at rename {at}: {killed.stderr}"
@@ -82,7 +91,7 @@ def test_a_worker_that_is_killed_once_changes_nothing(workspace, hooks):
     whole = fresh(workspace, "whole")
     done, total = crash.run(hooks, whole, BUILD, worker=True)
     assert done.returncode == 0, done.stderr
-    for at in kills(total, 3, seed=5):
+    for at in kills(1, total, 4, seed=5):
         here = fresh(workspace, "killed")
         done, _ = crash.run(hooks, here, BUILD, at=at, worker=True)
         assert done.returncode == 0, done.stderr

@@ -5,9 +5,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 import pytest
+import tasks
 from tasks import dead, die_at_three, die_once, double, fail_at_three
 
 from imagemask import pool
+from imagemask.errors import InputError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -16,7 +18,7 @@ def test_every_task_is_done_once(workers):
 
 
 def test_one_worker_is_this_very_process():
-    assert set(pool.run(lambda _: os.getpid(), range(3), workers=1, died=dead)) == {os.getpid()}
+    assert set(pool.run(lambda _: os.getpid(), range(3), workers=1, died=dead, make=pool.in_process)) == {os.getpid()}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -34,6 +36,12 @@ def test_a_task_that_kills_its_worker_once_is_done(tmp_path):
     assert sorted(found) == list(range(12))
 
 
+def test_workers_that_cannot_start_are_not_the_tasks_fault(monkeypatch):
+    monkeypatch.setattr(pool, "_start_worker", tasks.fail_to_start)
+    with pytest.raises(InputError, match="worker processes cannot start. Give --workers 1"):
+        list(pool.run(double, range(3), workers=2, died=dead))
+
+
 def test_another_executor_takes_its_place():
     made: list[Executor] = []
 
@@ -48,12 +56,12 @@ def test_another_executor_takes_its_place():
 def test_tasks_are_drawn_as_they_are_needed():
     drawn = []
 
-    def tasks():
+    def endless():
         for task in range(100):
             drawn.append(task)
             yield task
 
-    results = pool.run(double, tasks(), workers=1, died=dead)
+    results = pool.run(double, endless(), workers=1, died=dead, make=pool.in_process)
     next(results)
     assert len(drawn) <= 4
 

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from imagemask import files, pool, registry
 from imagemask.build import case as one_case
-from imagemask.build import fragments, swap
-from imagemask.build.case import IMAGES, MASKS, Done, Job
+from imagemask.build import folder, fragments, swap
+from imagemask.build.case import Done, Job
 from imagemask.build.fragments import FORMAT, Fragment, Plan
 from imagemask.build.merge import Counts, Merged
 from imagemask.build.merge import merge as join
@@ -38,9 +38,12 @@ class How:
     """How a build runs, which never changes what it writes. Shards count from 1."""
 
     workers: int | None = None
+    """None: processes, as many as processors and memory allow; 1: this very process."""
     shard: tuple[int, int] = (1, 1)
     replace: bool = False
     fail_fast: bool = False
+    executor: pool.Make | None = None
+    """Makes the executor, a cluster's for instance, in place of local processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class Built:
     merged: Merged | None
     quarantined: int
     """Of this run's share."""
+    left: tuple[str, ...]
+    """Cases of an earlier run that are not in the source any more; what was built of them is gone."""
+    passed_over: tuple[str, ...]
+    """Links out of the raw folder, which are not followed, and folders that cannot be listed."""
 
 
 def prepare(
@@ -71,7 +78,7 @@ def prepare(
     published = source = registry.source(name)
     if isinstance(generator, DescribesItself):
         source = generator.describe(source, raw, chosen)
-    dataset = (out or Path("datasets") / source.name).absolute()
+    dataset = (out or Path("datasets") / source.name).resolve()
     _refuse_nested(raw, dataset)
     resolved = _recipe(name, source, recipe, chosen)
     notes = tuple(note for note in source.notes if note not in published.notes)
@@ -79,14 +86,15 @@ def prepare(
 
 
 def _raw_folder(name: str, raw: Path | None) -> Path:
-    folder = (raw or Path("raw") / name).absolute()
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "is missing"
+    found = (raw or Path("raw") / name).absolute()
+    if not found.is_dir():
+        what = "is not a folder" if found.exists() else "is missing"
         raise InputError(
-            f"{folder}: {what}",
-            remedy=f"`imagemask info {name}` says how to get it, `imagemask phantom {name}` makes one",
+            f"{found}: {what}",
+            remedy=f"Give --raw FOLDER. `imagemask info {name}` says how to get it, `imagemask phantom {name}` "
+            "makes a stand-in",
         )
-    return folder
+    return found
 
 
 def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
@@ -97,18 +105,28 @@ def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
 
 
 def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Options) -> Recipe:
-    from imagemask import pixels
+    from imagemask import augment, pixels
 
     fields = {"window": source.window, **{key: value for key, value in given.items() if value is not None}}
     # The window's numbers go into the recipe, not a preset's name: the name may come to mean something else.
     bounds = [pixels.parse_window(text) for text in fields["window"]]
     if len(bounds) not in (0, 1, 3):
         raise UsageError(f"{len(bounds)} windows were given", remedy="Give one, or three: one a colour channel")
-    fields["window"] = tuple(f"{low:g}:{high:g}" for low, high in bounds)
+    fields["window"] = tuple(f"{_shortest(low)}:{_shortest(high)}" for low, high in bounds)
+    for several in ("crops", "flips", "rotations"):  # the order in which they are asked for makes no other dataset
+        fields[several] = tuple(sorted(set(fields.get(several, ()))))
     try:
-        return Recipe(generator=name, name=source.name, options=options.model_dump(mode="json"), **fields)
+        recipe = Recipe(generator=name, name=source.name, options=options.model_dump(mode="json"), **fields)
     except ValidationError as error:
         raise UsageError(_first(error)) from error
+    augment.variants(recipe)  # raises what is wrong with an angle before anything is written
+    if recipe.stretch and recipe.size is None:
+        raise UsageError("--stretch without --size", remedy="Give the side that pictures are to be squashed to")
+    return recipe
+
+
+def _shortest(number: float) -> str:
+    return str(int(number)) if number == int(number) else repr(float(number))
 
 
 def _first(error: ValidationError) -> str:
@@ -142,13 +160,14 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
         raise UsageError("--replace does not go with --shard", remedy="Build the shards with another --out")
     cases = discover(job)
     share = cases[number - 1 :: shards]
+    plan = Plan(job.recipe, job.source, tuple(case.id for case in cases))
     swap.recover(job.dataset)
-    target = replace(job, dataset=swap.beside(job.dataset)) if how.replace else job
     with ExitStack() as held:
-        _open(target, cases, how, held)
+        target = replace(job, dataset=swap.begin(job.dataset, plan, held)) if how.replace else job
+        left = folder.open_(target.dataset, plan, how.shard, held)
         started(len(share))
         workers = how.workers or suggested_workers(share)
-        ended = _run_cases(target, share, workers, how.fail_fast, progress)
+        ended = _run_cases(target, share, workers, how, progress)
         merged = join(target.dataset) if shards == 1 else None
         if how.replace and merged:
             swap.into_place(job.dataset)
@@ -161,7 +180,14 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
         workers=workers,
         merged=merged,
         quarantined=sum(one.outcome == "quarantined" for one in ended),
+        left=left,
+        passed_over=_passed_over(job.raw),
     )
+
+
+def _passed_over(raw: Path) -> tuple[str, ...]:
+    listing = files.walk(raw)
+    return tuple(fragments.relative(path, raw) for path in (*listing.links, *listing.unreadable))
 
 
 def merge(dataset: Path) -> Merged:
@@ -171,44 +197,7 @@ def merge(dataset: Path) -> Merged:
         return join(dataset)
 
 
-def _open(job: Job, cases: Sequence[Case], how: How, held: ExitStack) -> None:
-    """Make the dataset folder, or check that it is ours and of this recipe; hold its locks; write the plan."""
-    plan = Plan(job.recipe, job.source, tuple(case.id for case in cases))
-    if how.replace:
-        _refuse_foreign(swap.replaced_by(job.dataset))
-        swap.prepare(job.dataset, plan)
-    _refuse_foreign(job.dataset)
-    for folder in (IMAGES, MASKS, fragments.FOLDER):
-        files.make_folder(job.dataset / folder)
-    home = job.dataset / fragments.FOLDER
-    number, shards = how.shard
-    held.enter_context(files.lock(home / fragments.LOCK, shared=shards > 1))
-    if shards > 1:
-        held.enter_context(files.lock(home / f"{fragments.LOCK}-{number}-of-{shards}"))
-    with files.lock(home / f"{fragments.LOCK}-plan", wait=True):
-        if (home / fragments.PLAN).is_file():
-            _refuse_other(job.dataset, fragments.read_plan(job.dataset), plan)
-        if not (home / fragments.PLAN).is_file() or fragments.read_plan(job.dataset) != plan:
-            fragments.write_plan(job.dataset, plan)
-
-
-def _refuse_foreign(dataset: Path) -> None:
-    if dataset.exists() and not dataset.is_dir():
-        raise InputError(f"{dataset}: is not a folder", remedy="Give another --out")
-    if dataset.is_dir() and any(dataset.iterdir()) and not (dataset / fragments.FOLDER).is_dir():
-        raise UsageError(f"{dataset}: is not empty, and nothing that imagemask built", remedy="Give another --out")
-
-
-def _refuse_other(dataset: Path, old: Plan, new: Plan) -> None:
-    found = fragments.differences(old, new)
-    if found:
-        raise UsageError(
-            f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
-            remedy="Give --replace to build it anew, or another --out",
-        )
-
-
-def _run_cases(job: Job, share: Sequence[Case], workers: int, fail_fast: bool, progress: Progress) -> list[Done]:
+def _run_cases(job: Job, share: Sequence[Case], workers: int, how: How, progress: Progress) -> list[Done]:
     ended: list[Done] = []
     todo: list[Case] = []
     for case in share:
@@ -219,8 +208,9 @@ def _run_cases(job: Job, share: Sequence[Case], workers: int, fail_fast: bool, p
             progress(ended[-1])
         else:
             todo.append(case)
-    build = partial(one_case.run, job, fail_fast=fail_fast)
-    for done in pool.run(build, todo, workers=min(workers, len(todo)) or 1, died=partial(_died, job)):
+    call = partial(one_case.run, job, fail_fast=how.fail_fast)
+    make = how.executor or (pool.in_process if how.workers == 1 else pool.processes)
+    for done in pool.run(call, todo, workers=workers, died=partial(_died, job), make=make):
         ended.append(done)
         progress(done)
     return ended

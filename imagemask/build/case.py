@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagemask import files, manifest, registry
 from imagemask.build import fragments
 from imagemask.build.fragments import Fragment
-from imagemask.errors import CaseError, ImagemaskError, InputError
+from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import Case, Recipe, Row, Slice, Source
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from imagemask.augment import Variant
 
 IMAGES, MASKS = "images", "masks"
+_EXHAUSTED = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT}
 _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is longer
 
 
@@ -50,6 +53,14 @@ class Done:
     resumed: bool = False
 
 
+@dataclass(slots=True)
+class Begun:
+    """What has been written of a case so far: rows, and bytes of image and mask files."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Pixels as they are written, and where they come from in the source slice."""
@@ -73,31 +84,51 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     written) goes through: it is not the case's fault.
     """
     key = ""
+    earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
         _require_names(case, job.raw)
         stamps = _stamps(case)
         inputs = {path: files.sha256(path) for path in (*case.images, *case.masks)}
         named = {fragments.relative(path, job.raw): value for path, value in inputs.items()}
         key = fragments.key(fragments.plan_key(job.recipe, job.source), case, named)
-        earlier = fragments.read(job.dataset, case.id)
-        if earlier and earlier.key == key and earlier.outcome == "built" and _pictures_exist(job.dataset, earlier):
+        if earlier and earlier.key == key and earlier.outcome == "built" and _pictures_are_whole(job.dataset, earlier):
             return _done(earlier, resumed=True)
         fragments.forget(job.dataset, case.id)
-        fragment = replace(_build(job, case, inputs), key=key)
+        fragment = replace(_build(job, case, inputs, begun), key=key)
         _require_unchanged(case, stamps)
-    except CaseError as error:
-        fragment = _quarantine(job, case, error, key=key, fail_fast=fail_fast)
-    except OSError as error:
-        fragment = _quarantine(job, case, _unreadable(error), key=key, fail_fast=fail_fast)
+    except (InputError, UsageError):
+        raise
+    except Exception as error:
+        fault = _fault(case, error)
+        if fail_fast:
+            raise InputError(f"{case.id}: {fault.reason} [{fault.code}]", remedy=fault.remedy) from error
+        fragments.forget(job.dataset, case.id)
+        remove_pictures(job.dataset, earlier)
+        remove_pictures(job.dataset, Fragment(case.id, key, "built", rows=begun.rows))
+        fragment = fragments.quarantined(case, fault, raw=job.raw, key=key)
     fragments.write(job.dataset, fragment)
     return _done(fragment)
 
 
-def _quarantine(job: Job, case: Case, error: CaseError, *, key: str, fail_fast: bool) -> Fragment:
-    if fail_fast:
-        raise InputError(f"{case.id}: {error.reason} [{error.code}]", remedy=error.remedy) from error
-    fragments.forget(job.dataset, case.id)
-    return fragments.quarantined(case, error, raw=job.raw, key=key)
+def _fault(case: Case, error: Exception) -> CaseError:
+    """Any exception as what is wrong with the case. Raises InputError where it is the machine that is at its end.
+
+    A picture library, and a generator that somebody else wrote, have many ways to fail on a damaged file, and one bad
+    file must not end a build.
+    """
+    if isinstance(error, CaseError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
+        reason = f"{case.id}: {error.strerror}" if isinstance(error, OSError) else f"{case.id}: out of memory"
+        raise InputError(reason, remedy="Give fewer --workers and run again: what is done is kept") from error
+    if isinstance(error, OSError):
+        return _unreadable(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+    file = case.images[0] if case.images else None
+    return CaseError(
+        "unexpected_error", reason, file=file, remedy="If the file is sound, this is a bug: please report it"
+    )
 
 
 def _unreadable(error: OSError) -> CaseError:
@@ -106,16 +137,21 @@ def _unreadable(error: OSError) -> CaseError:
     return CaseError("unreadable_file", reason, file=file, remedy="Check its permissions, or fetch it again")
 
 
-def _build(job: Job, case: Case, inputs: Mapping[Path, str]) -> Fragment:
-    rows: list[dict[str, Any]] = []
+def _build(job: Job, case: Case, inputs: Mapping[Path, str], begun: Begun) -> Fragment:
+    generator = registry.load(job.recipe.generator)
+    options = generator.Options.model_validate(dict(job.recipe.options))
     flags: Counter[str] = Counter()
     read = kept = empty = 0
-    for piece in _read(job, case):
-        read += 1
+    last = -1
+    for piece in generator.read(case, options):
+        if piece.index <= last:
+            raise CaseError("slice_order", f"slice {piece.index} comes after slice {last}", remedy="Mend the generator")
+        last, read = piece.index, read + 1
         # Most slices of a volume are empty, and all that they cost beyond being read is this look.
         wanted = job.recipe.keep_empty or bool(piece.mask.any())
         written = list(pairs(piece, job.source, job.recipe)) if wanted else []
-        rows += [_write(job, case, piece, pair, inputs) for pair in written]
+        for pair in written:
+            _write(job, _row(job, case, piece, pair, inputs=inputs), pair, begun)
         kept += bool(written)
         empty += not written
         noted = chain.from_iterable(pair.flags for pair in written)
@@ -124,35 +160,13 @@ def _build(job: Job, case: Case, inputs: Mapping[Path, str]) -> Fragment:
         case=case.id,
         key="",
         outcome="built",
-        rows=rows,
+        rows=begun.rows,
+        sizes=begun.sizes,
         read=read,
         kept=kept,
         empty=empty,
         flags=dict(sorted(flags.items())),
     )
-
-
-def _read(job: Job, case: Case) -> Iterator[Slice]:
-    """The slices of a case; whatever a reader raises that is not ours is a CaseError that names it.
-
-    A picture library has many ways to fail on a damaged file, and one bad file must not end a build.
-    """
-    generator = registry.load(job.recipe.generator)
-    options = generator.Options.model_validate(dict(job.recipe.options))
-    try:
-        yield from generator.read(case, options)
-    except (ImagemaskError, OSError):
-        raise
-    except MemoryError as error:
-        raise InputError(f"{case.id}: out of memory", remedy="Give fewer --workers and run again") from error
-    except Exception as error:
-        file = case.images[0] if case.images else None
-        raise CaseError(
-            "unexpected_error",
-            f"{type(error).__name__}: {error}",
-            file=file,
-            remedy="--fail-fast shows where it happened",
-        ) from error
 
 
 def pairs(piece: Slice, source: Source, recipe: Recipe) -> Iterator[Pair]:
@@ -194,23 +208,26 @@ def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> P
     return Pair(variant.name, image, mask, counts, manifest.digest(image, mask), box, pad, view.spacing, view.flags)
 
 
-def _write(job: Job, case: Case, piece: Slice, pair: Pair, inputs: Mapping[Path, str]) -> dict[str, Any]:
-    """Write a pair under its final names, and say in a row of the manifest what it is."""
+def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
+    """Write a pair under its final names."""
     from imagemask import images
 
-    key = f"{case.id}-{piece.index:04d}" + (f"~{pair.variant}" if pair.variant else "")
-    if len(key.encode()) > _LONGEST_KEY:
-        reason = f"{key} is longer than {_LONGEST_KEY} bytes"
+    if len(row.key.encode()) > _LONGEST_KEY:
+        reason = f"{row.key} is longer than {_LONGEST_KEY} bytes"
         raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
-    files.write_atomic(job.dataset / IMAGES / f"{key}.png", images.encode_png(pair.image, level=images.IMAGE_LEVEL))
-    files.write_atomic(job.dataset / MASKS / f"{key}.png", images.encode_png(pair.mask, level=images.MASK_LEVEL))
-    return manifest.record(_row(job, case, piece, pair, key=key, inputs=inputs))
+    begun.rows.append(manifest.record(row))
+    image = images.encode_png(pair.image, level=images.IMAGE_LEVEL)
+    mask = images.encode_png(pair.mask, level=images.MASK_LEVEL)
+    files.write_atomic(job.dataset / IMAGES / f"{row.key}.png", image)
+    files.write_atomic(job.dataset / MASKS / f"{row.key}.png", mask)
+    begun.sizes.append((len(image), len(mask)))
 
 
-def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, key: str, inputs: Mapping[Path, str]) -> Row:
+def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, inputs: Mapping[Path, str]) -> Row:
     file = piece.source or case.images[0]
     flags = {*case.flags, *pair.flags, *_lost(piece, [pair])}
     spacing = pair.spacing or (None, None)
+    key = f"{case.id}-{piece.index:04d}" + (f"~{pair.variant}" if pair.variant else "")
     return Row(
         key=key,
         dataset=job.recipe.name,
@@ -268,10 +285,25 @@ def _require_names(case: Case, raw: Path) -> None:
             raise CaseError("undecodable_name", reason, file=path, remedy="Rename the file")
 
 
-def _pictures_exist(dataset: Path, fragment: Fragment) -> bool:
-    return all(
-        (dataset / folder / f"{row['key']}.png").is_file() for row in fragment.rows for folder in (IMAGES, MASKS)
-    )
+def _pictures_are_whole(dataset: Path, fragment: Fragment) -> bool:
+    """Whether each picture is there with the size that it was written with: a power cut leaves short ones."""
+    if len(fragment.sizes) != len(fragment.rows):
+        return False
+    try:
+        return all(
+            (dataset / folder / f"{row['key']}.png").stat().st_size == size
+            for row, sizes in zip(fragment.rows, fragment.sizes, strict=True)
+            for folder, size in zip((IMAGES, MASKS), sizes, strict=True)
+        )
+    except OSError:
+        return False
+
+
+def remove_pictures(dataset: Path, fragment: Fragment | None) -> None:
+    """Remove what ``fragment`` names, as far as it is there."""
+    for row in fragment.rows if fragment else ():
+        for folder in (IMAGES, MASKS):
+            (dataset / folder / f"{row['key']}.png").unlink(missing_ok=True)
 
 
 def _done(fragment: Fragment, *, resumed: bool = False) -> Done:

@@ -12,10 +12,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.files import write_atomic
+from imagemask.files import output_error, write_atomic
 from imagemask.types import Case, Recipe, Source
 
 FORMAT = 1
@@ -45,6 +45,8 @@ class Fragment:
     key: str
     outcome: Outcome
     rows: Sequence[Mapping[str, Any]] = ()
+    sizes: Sequence[Sequence[int]] = ()
+    """Bytes of the image file and of the mask file of each row: a picture that was cut short is not taken as done."""
     read: int = 0
     """Slices read."""
     kept: int = 0
@@ -97,14 +99,20 @@ def read(dataset: Path, case: str) -> Fragment | None:
         document = json.loads(path_of(dataset, case).read_text(encoding="utf-8"))
         if document["quarantine"]:
             document["quarantine"] = Quarantine(**document["quarantine"])
-        return Fragment(**document)
+        fragment = Fragment(**document)
+        whole = all(row["key"] for row in fragment.rows) and all(len(size) == 2 for size in fragment.sizes)
+        return fragment if whole and fragment.case == case and fragment.outcome in get_args(Outcome) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def forget(dataset: Path, case: str) -> None:
     """Remove the fragment of ``case``, before anything that it names is overwritten."""
-    path_of(dataset, case).unlink(missing_ok=True)
+    path = path_of(dataset, case)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def read_plan(dataset: Path) -> Plan:
@@ -131,6 +139,15 @@ def read_plan(dataset: Path) -> Plan:
         raise InputError(f"{path}: cannot be read: {error}", remedy="Build again with --replace") from error
 
 
+def generator_of(dataset: Path) -> str:
+    """The generator that a dataset folder was built by, whatever the version; "" where that cannot be told."""
+    try:
+        document = json.loads((dataset / FOLDER / PLAN).read_text(encoding="utf-8"))
+        return str(document["recipe"]["generator"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def write_plan(dataset: Path, plan: Plan) -> None:
     """Replace the plan of a dataset folder."""
     write_atomic(dataset / FOLDER / PLAN, plan.to_bytes())
@@ -138,8 +155,10 @@ def write_plan(dataset: Path, plan: Plan) -> None:
 
 def differences(old: Plan, new: Plan) -> list[str]:
     """What differs between two plans that must not, one phrase a field: recipe, labels and what is padded."""
-    then, now = (plan.recipe.model_dump(mode="json") for plan in (old, new))
-    found = [f"{name} is {_show(then[name])}, asked for {_show(now[name])}" for name in now if then[name] != now[name]]
+    then, now = (_flat(plan.recipe) for plan in (old, new))
+    names = sorted({*then, *now}, key=[*then, *now].index)
+    pairs = [(name, then.get(name), now.get(name)) for name in names]
+    found = [f"{name} is {_show(was)}, asked for {_show(wanted)}" for name, was, wanted in pairs if was != wanted]
     for name in ("labels", "background", "excluded", "group"):
         before, after = getattr(old.source, name), getattr(new.source, name)
         if before != after:
@@ -191,6 +210,11 @@ def relative(path: Path, raw: Path) -> str:
 
 def _digest(document: object) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(recipe: Recipe) -> dict[str, object]:
+    fields = recipe.model_dump(mode="json")
+    return {**fields.pop("options"), **fields}
 
 
 def _show(value: object) -> str:

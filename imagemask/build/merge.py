@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from imagemask.build.case import IMAGES, MASKS
 from imagemask.build.fragments import FORMAT, Fragment, Plan, Quarantine
 from imagemask.errors import InputError
 
+_REPEATED = ("dataset", "patient", "group", "case", "variant", "category", "flags", "box", "pad", "classes")
 _PACKAGES = ("imagemask", "numpy", "opencv-python-headless", "nibabel", "pydicom", "SimpleITK", "pillow")
 
 
@@ -60,59 +60,112 @@ def merge(dataset: Path) -> Merged:
     Raises InputError where a case has no fragment yet (a shard has not ended), or where not one pair was built.
     """
     plan = fragments.read_plan(dataset)
-    found = _fragments(dataset, plan)
-    removed = _remove_unnamed(dataset, plan, found)
-    rows = list(chain.from_iterable(fragment.rows for fragment in found))
-    counts = _count(found, rows)
-    flags: Counter[str] = Counter()
-    for fragment in found:
-        flags.update(fragment.flags)
-    quarantined = tuple((one.case, one.quarantine) for one in found if one.quarantine)
-    excluded = tuple((one.case, one.reason) for one in found if one.outcome == "excluded")
-    columns = ("case", *(field.name for field in fields(Quarantine)))
-    lines = [(case, *astuple(note)) for case, note in quarantined]
-    files.write_atomic(dataset / manifest.QUARANTINE, manifest.csv_bytes(columns, lines))
-    unassigned = _write_manifest(dataset, rows, plan.source.columns)
-    document = _document(plan, counts, dict(excluded), flags)
-    files.write_atomic(dataset / manifest.DATASET, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-    if not rows:
+    sum_ = _add_up(dataset, plan)
+    _write_quarantine(dataset, sum_)
+    if not sum_.pairs:  # before anything that an earlier build has made is touched
         raise InputError(
-            f"{dataset}: not one pair was built from {counts.discovered} cases",
-            remedy=f"{dataset / manifest.QUARANTINE} says why" if quarantined else "No mask has any foreground",
+            f"{dataset}: not one pair was built from {len(plan.cases)} cases",
+            remedy=f"{dataset / manifest.QUARANTINE} says why"
+            if sum_.quarantined
+            else "No mask has any foreground: is it the right --labels? --keep-empty keeps empty pairs",
         )
-    return Merged(
-        dataset,
-        plan.recipe.name,
-        counts,
-        quarantined,
-        excluded,
-        dict(sorted(flags.items())),
-        removed,
-        unassigned,
-        _is_stale(dataset),
-    )
+    removed = _remove_unnamed(dataset, plan, sum_)
+    unassigned = _write_manifest(dataset, sum_)
+    counts = sum_.counts(len(plan.cases))
+    flags = dict(sorted(sum_.flags.items()))
+    document = _document(plan, counts, dict(sum_.excluded), flags)
+    files.write_atomic(dataset / manifest.DATASET, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    quarantined, excluded = tuple(sum_.quarantined), tuple(sum_.excluded)
+    name, stale = plan.recipe.name, _is_stale(dataset)
+    return Merged(dataset, name, counts, quarantined, excluded, flags, removed, unassigned, stale)
 
 
-def _fragments(dataset: Path, plan: Plan) -> list[Fragment]:
-    found = [(case, fragments.read(dataset, case)) for case in plan.cases]
-    missing = [case for case, fragment in found if fragment is None]
+class _Sum:
+    """Fragments added up: columns of the manifest, not rows, since a million mappings would not fit into memory."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in (*manifest.COLUMNS, *columns)}
+        self.outcomes: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
+        self.quarantined: list[tuple[str, Quarantine]] = []
+        self.excluded: list[tuple[str, str]] = []
+        self.read = self.kept = self.empty = 0
+        # Equal texts of a column are kept once; keys, files and hashes are many, and numbers small.
+        self._known: dict[str, dict[str, str]] = {name: {} for name in (*_REPEATED, *columns)}
+
+    @property
+    def pairs(self) -> int:
+        """Rows so far."""
+        return len(self.columns["key"])
+
+    def add(self, fragment: Fragment) -> None:
+        """Count one more case."""
+        self.outcomes[fragment.outcome] += 1
+        self.flags.update(fragment.flags)
+        self.read, self.kept, self.empty = (
+            self.read + fragment.read,
+            self.kept + fragment.kept,
+            self.empty + fragment.empty,
+        )
+        if fragment.quarantine:
+            self.quarantined.append((fragment.case, fragment.quarantine))
+        if fragment.outcome == "excluded":
+            self.excluded.append((fragment.case, fragment.reason))
+        for name, column in self.columns.items():
+            cells = [row[name] for row in fragment.rows]
+            if name in self._known:
+                once = self._known[name].setdefault
+                cells = [once(cell, cell) for cell in cells]
+            column.extend(cells)
+
+    def counts(self, discovered: int) -> Counts:
+        """The counts of dataset.json."""
+        return Counts(
+            discovered=discovered,
+            built=self.outcomes["built"],
+            quarantined=self.outcomes["quarantined"],
+            excluded=self.outcomes["excluded"],
+            patients=len({patient for patient in self.columns["patient"] if patient}),
+            pairs=self.pairs,
+            foreground_pairs=sum(count > 0 for count in self.columns["foreground"]),
+            slices_read=self.read,
+            slices_kept=self.kept,
+            slices_empty=self.empty,
+        )
+
+
+def _add_up(dataset: Path, plan: Plan) -> _Sum:
+    sum_, missing = _Sum(plan.source.columns), []
+    for case in plan.cases:
+        fragment = fragments.read(dataset, case)
+        if fragment is None:
+            missing.append(case)
+        else:
+            sum_.add(fragment)
     if missing:
         raise InputError(
-            f"{dataset}: {len(missing)} of {len(found)} cases have no fragment yet, {missing[0]} for one",
+            f"{dataset}: {len(missing)} of {len(plan.cases)} cases have no fragment yet, {missing[0]} for one",
             remedy="Let the other shards end, or run the one that was stopped again; then merge",
         )
-    return [fragment for _, fragment in found if fragment is not None]
+    return sum_
 
 
-def _remove_unnamed(dataset: Path, plan: Plan, found: Sequence[Fragment]) -> int:
-    """Remove pictures and fragments that belong to nothing. A stale temporary name is one of them."""
-    named = {f"{row['key']}.png" for fragment in found for row in fragment.rows}
-    unnamed = [path for folder in (IMAGES, MASKS) for path in _entries(dataset / folder) if path.name not in named]
-    for path in unnamed:
-        path.unlink()
+def _write_quarantine(dataset: Path, sum_: _Sum) -> None:
+    columns = ("case", *(field.name for field in fields(Quarantine)))
+    lines = [(case, *astuple(note)) for case, note in sum_.quarantined]
+    files.write_atomic(dataset / manifest.QUARANTINE, manifest.csv_bytes(columns, lines))
+
+
+def _remove_unnamed(dataset: Path, plan: Plan, sum_: _Sum) -> int:
+    """Remove pictures and fragments that belong to nothing; a stale temporary name is one of them. Nothing else."""
+    named = {f"{key}.png" for key in sum_.columns["key"]}
+    pictures = [path for folder in (IMAGES, MASKS) for path in _entries(dataset / folder) if path.name not in named]
+    unnamed = [path for path in pictures if path.suffix in (".png", ".tmp")]
     cases = {f"{case}.json" for case in plan.cases}
-    for path in _entries(dataset / fragments.FOLDER):
-        if path.name not in cases and path.suffix in (".json", ".tmp") and path.name != fragments.PLAN:
+    known = {*cases, fragments.PLAN}
+    stale = [path for path in _entries(dataset / fragments.FOLDER) if path.name not in known]
+    for path in (*unnamed, *(path for path in stale if path.suffix in (".json", ".tmp"))):
+        if not path.is_dir():
             path.unlink()
     return len(unnamed)
 
@@ -121,33 +174,19 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _count(found: Sequence[Fragment], rows: Sequence[Any]) -> Counts:
-    outcomes = Counter(fragment.outcome for fragment in found)
-    return Counts(
-        discovered=len(found),
-        built=outcomes["built"],
-        quarantined=outcomes["quarantined"],
-        excluded=outcomes["excluded"],
-        patients=len({row["patient"] for row in rows if row["patient"]}),
-        pairs=len(rows),
-        foreground_pairs=sum(row["foreground"] > 0 for row in rows),
-        slices_read=sum(fragment.read for fragment in found),
-        slices_kept=sum(fragment.kept for fragment in found),
-        slices_empty=sum(fragment.empty for fragment in found),
-    )
-
-
-def _write_manifest(dataset: Path, rows: Sequence[Any], columns: Sequence[str]) -> int:
+def _write_manifest(dataset: Path, sum_: _Sum) -> int:
     """Write manifest.csv with the splits of split.csv, where there is one; the number of units left blank."""
     from imagemask import split
 
-    frame = manifest.table(rows, columns)
-    unassigned = 0
+    frame = manifest.from_columns(sum_.columns)
+    sum_.columns = {name: sum_.columns[name] for name in ("key", "patient", "foreground")}  # the rest is in the frame
     assignment = split.read_assignment(dataset)
+    blank = 0
     if assignment is not None:
-        frame, unassigned = split.apply(frame, assignment)
+        frame, _ = split.apply(frame, assignment)
+        blank = int(frame.loc[frame["split"] == "", assignment.column].nunique())
     manifest.write(dataset, frame)
-    return unassigned
+    return blank
 
 
 def _is_stale(dataset: Path) -> bool:
@@ -156,7 +195,7 @@ def _is_stale(dataset: Path) -> bool:
     return split.read_assignment(dataset) is not None and not split.layout_is_current(dataset)
 
 
-def _document(plan: Plan, counts: Counts, excluded: dict[str, str], flags: Counter[str]) -> dict[str, Any]:
+def _document(plan: Plan, counts: Counts, excluded: dict[str, str], flags: dict[str, int]) -> dict[str, Any]:
     source, recipe = plan.source, plan.recipe
     kept = ("title", "url", "licence", "licence_url", "citation", "notes", "group")
     written = manifest.mask_values(source.labels)
@@ -171,7 +210,7 @@ def _document(plan: Plan, counts: Counts, excluded: dict[str, str], flags: Count
         "labels": labels,
         "counts": asdict(counts),
         "excluded": excluded,
-        "flags": dict(sorted(flags.items())),
+        "flags": flags,
         "versions": _versions(),
     }
 

@@ -1,15 +1,26 @@
-"""``--replace``: build beside the dataset, then put the new folder in its place. Killed anywhere, it recovers."""
+"""``--replace``: build beside the dataset, then put the new folder in its place. Killed anywhere, it recovers.
+
+Both folders' locks are held from before the replacement is begun until the old one is gone: they move with their
+folders. What the dataset holds that is not ours (notes, models) moves over; nothing of a user's is removed.
+"""
 
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from imagemask import files, manifest, split
-from imagemask.build import fragments
+from imagemask.build import folder, fragments
 from imagemask.build.fragments import Plan
-from imagemask.errors import ImagemaskError
+from imagemask.errors import ImagemaskError, InputError, UsageError
+from imagemask.types import SPLITS
+
+_OURS = {
+    *("images", "masks", fragments.FOLDER, manifest.MANIFEST, manifest.DATASET, manifest.QUARANTINE, manifest.SPLIT),
+    *(*SPLITS, ".layout", ".layout.new", "preview.png"),
+}
 
 
 def beside(dataset: Path) -> Path:
@@ -17,26 +28,86 @@ def beside(dataset: Path) -> Path:
     return dataset.with_name(f".{dataset.name}.new")
 
 
-def replaced_by(replacement: Path) -> Path:
-    """The dataset that ``replacement`` will stand in for."""
-    return replacement.with_name(replacement.name.removeprefix(".").removesuffix(".new"))
+def begin(dataset: Path, plan: Plan, held: ExitStack) -> Path:
+    """Lock ``dataset``, and start its replacement: the folder to build in.
 
-
-def prepare(replacement: Path, plan: Plan) -> None:
-    """Start the replacement; one that was left half-built is resumed where its plan is this one, else removed.
-
-    The dataset's split goes with it: a test patient must not wander into train because a window changed. Its three
-    folders do not: the stamp that goes along says that they are not made yet.
+    A replacement that was left half-built is resumed where its plan is this one, else started anew. Raises UsageError
+    where ``dataset`` is of another source, or cannot be renamed.
     """
-    if replacement.is_dir() and not _is_of(replacement, plan):
-        shutil.rmtree(replacement)
-    files.make_folder(replacement / fragments.FOLDER)
-    old = replaced_by(replacement) / manifest.SPLIT
-    if old.is_file():
-        files.write_atomic(replacement / manifest.SPLIT, old.read_bytes())
-    stamp = split.read_stamp(replaced_by(replacement))
+    new = beside(dataset)
+    if dataset.is_dir() and any(dataset.iterdir()):
+        folder.refuse_foreign(dataset)
+        _check_replaceable(dataset, plan)
+        held.enter_context(files.lock(_lock(dataset)))
+    files.make_folder(new / fragments.FOLDER)
+    with files.lock(_lock(new)):
+        if not _is_of(new, plan):
+            _remove_ours(new)
+            files.make_folder(new / fragments.FOLDER)
+            fragments.write_plan(new, plan)
+        _take_split(dataset, new)
+    return new
+
+
+def into_place(dataset: Path) -> None:
+    """Swap the finished replacement in, and remove what it replaces. The caller holds both locks."""
+    new, old = beside(dataset), _old(dataset)
+    if dataset.exists():
+        dataset.rename(old)
+    new.rename(dataset)
+    _finish(dataset)
+
+
+def recover(dataset: Path) -> None:
+    """End a swap that was killed half-way: the finished replacement takes its place, the old folder goes.
+
+    Raises UsageError while another run holds one of the folders, InputError where ``.NAME.old`` is no dataset of ours.
+    """
+    old = _old(dataset)
+    if not old.exists():
+        return
+    if not (old / fragments.FOLDER).is_dir():
+        raise InputError(f"{old}: is in the way, and no dataset", remedy="Move it elsewhere")
+    with ExitStack() as held:
+        held.enter_context(files.lock(_lock(old)))
+        if not dataset.exists():
+            held.enter_context(files.lock(_lock(beside(dataset))))
+            beside(dataset).rename(dataset)
+        _finish(dataset)
+
+
+def _finish(dataset: Path) -> None:
+    old = _old(dataset)
+    if not old.exists():
+        return
+    for path in sorted(old.iterdir()):
+        if not _is_ours(path) and not (dataset / path.name).exists():
+            path.rename(dataset / path.name)
+    _remove_ours(old)
+    if not any(old.iterdir()):
+        old.rmdir()
+
+
+def _check_replaceable(dataset: Path, plan: Plan) -> None:
+    """Refuse a dataset of another source, and a folder that cannot be renamed, before any work."""
+    other = fragments.generator_of(dataset)
+    if other != plan.recipe.generator:
+        raise UsageError(
+            f"{dataset}: holds a dataset of {other}, not {plan.recipe.generator}", remedy="Give another --out"
+        )
+    if dataset.is_mount() or Path.cwd().is_relative_to(dataset):
+        why = "is a mount point" if dataset.is_mount() else "is the current folder, or holds it"
+        raise UsageError(f"{dataset}: {why}, and cannot be swapped", remedy="Build to another --out")
+    split.check_folders(dataset)
+
+
+def _take_split(dataset: Path, new: Path) -> None:
+    """The split goes along: a test patient must not wander into train because a window changed. Its folders do not."""
+    listed, stamp = dataset / manifest.SPLIT, split.read_stamp(dataset)
+    if listed.is_file():
+        files.write_atomic(new / manifest.SPLIT, listed.read_bytes())
     if stamp is not None:
-        split.write_stamp(replacement, replace(stamp, manifest=split.UNFINISHED))
+        split.write_stamp(new, replace(stamp, manifest=split.UNFINISHED))
 
 
 def _is_of(replacement: Path, plan: Plan) -> bool:
@@ -46,21 +117,22 @@ def _is_of(replacement: Path, plan: Plan) -> bool:
         return False
 
 
-def into_place(dataset: Path) -> None:
-    """Swap the finished replacement in, and remove what it replaces."""
-    if dataset.exists():
-        dataset.rename(_old(dataset))
-    beside(dataset).rename(dataset)
-    recover(dataset)
+def _is_ours(path: Path) -> bool:
+    return path.name in _OURS or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
-def recover(dataset: Path) -> None:
-    """End a swap that was killed half-way: the finished replacement takes its place, the old folder goes."""
-    if not _old(dataset).exists():
-        return
-    if not dataset.exists():
-        beside(dataset).rename(dataset)
-    shutil.rmtree(_old(dataset))
+def _remove_ours(dataset: Path) -> None:
+    """Remove what a build has put into ``dataset``; its fragments last, by which it is known as ours."""
+    ours = [path for path in dataset.iterdir() if _is_ours(path)]
+    for path in sorted(ours, key=lambda path: path.name == fragments.FOLDER):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _lock(dataset: Path) -> Path:
+    return dataset / fragments.FOLDER / fragments.LOCK
 
 
 def _old(dataset: Path) -> Path:

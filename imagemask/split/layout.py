@@ -125,6 +125,11 @@ def check(dataset: Path, frame: pd.DataFrame) -> None:
         raise InputError(
             f"{manifest.MANIFEST}: the key {unfit!r} is not the name of one pair", remedy="Restore it: imagemask merge"
         )
+    check_folders(dataset)
+
+
+def check_folders(dataset: Path) -> None:
+    """Raise InputError where train/, valid/ or test/ holds what is not ours."""
     stamped = read_stamp(dataset) is not None
     for split in SPLITS:
         if stamped:
