@@ -1,8 +1,7 @@
 """Any tree of image and mask files: your own data, or a published folder of image/mask pairs.
 
 ``imagemask.layouts`` finds the pairs, by two globs or by guessing; what was guessed stands in the notes of the source.
-What a mask's values mean is declared (``--labels``, ``imagemask.toml`` beside the data, nnU-Net's dataset.json); else a
-mask holds a background and a foreground, whatever their values.
+What mask values mean is declared (``--labels``, imagemask.toml, nnU-Net's dataset.json); else there are two of them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from imagemask import images, layouts, masks, names, sources, types
+from imagemask import layouts, names, sources, types
 from imagemask.errors import CaseError, UsageError
 from imagemask.types import Case, Slice, Source
 
@@ -37,8 +36,8 @@ class Options(types.Options):
     split_from_path: bool = Field(False, description="keep the split that folders called train, valid and test make")
     mask_threshold: int | None = Field(None, ge=1, le=65535, description="the least value of a foreground mask pixel")
     labels: str | None = Field(None, description="what mask values mean, 1=tumour,2=cyst; or the foreground's name")
-    licence: str | None = Field(None, description=f"licence of the data [default: from {FACTS}]")
-    citation: str | None = Field(None, description=f"what to cite [default: from {FACTS} beside the data]")
+    licence: str | None = Field(None, exclude=True, description=f"licence of the data [default: from {FACTS}]")
+    citation: str | None = Field(None, exclude=True, description=f"what to cite [default: from {FACTS}]")
 
     @field_validator("patient")
     @classmethod
@@ -54,7 +53,7 @@ class Options(types.Options):
     @classmethod
     def _are_labels(cls, value: str | None) -> str | None:
         if value is not None:
-            masks.parse_labels(value)
+            sources.parse_labels(value)
         return value
 
 
@@ -65,7 +64,7 @@ def describe(source: Source, raw: Path, options: Options) -> Source:
     """
     layout, facts = _find(raw, options), _facts(raw)
     told = {"title": raw.resolve().name, "url": "", **facts}
-    told |= options.model_dump(include={"licence", "citation"}, exclude_none=True)
+    told |= {key: text for key in ("licence", "citation") if (text := getattr(options, key)) is not None}
     told |= {"name": options.name or names.dataset_name(raw), "labels": _labels(raw, options, layout)[0]}
     told |= {"group": "patient" if options.patient else "none", "notes": (*facts.get("notes", ()), *layout.notes)}
     return sources.amended(source, told, place=str(raw / FACTS))
@@ -77,6 +76,8 @@ def discover(raw: Path, options: Options) -> list[Case]:
     Raises UsageError where the masks are JPEG and no threshold is given, and as ``layouts.find`` does; InputError where
     two ids differ by their case only.
     """
+    from imagemask import masks
+
     layout = _find(raw, options)
     labels, exact = _labels(raw, options, layout)
     if options.mask_threshold is None:
@@ -101,15 +102,15 @@ def discover(raw: Path, options: Options) -> list[Case]:
 
 def read(case: Case, options: Options) -> Iterator[Slice]:
     """One slice. Raises CaseError where there are not one image and one mask, of a patient, or the mask is unclear."""
+    from imagemask import masks
+
     image_path, mask_path = layouts.one_of_each(case)
     if options.patient and not case.patient:
         reason = f"--patient {options.patient} finds nothing in {image_path.name}"
         remedy = "Rename it, or widen the expression: with a / in it, the whole path is searched"
         raise CaseError("no_patient", reason, file=image_path, remedy=remedy)
-    flags: tuple[str, ...] = ()
     if "foreground" not in case.extra:
-        masks.refuse_jpeg(mask_path)
-        mask = images.read_mask(mask_path)
+        mask, flags = masks.exact(mask_path)
     elif options.mask_threshold is None:
         mask, flags = masks.binary(mask_path, int(case.extra["foreground"]))
     else:
@@ -138,7 +139,7 @@ def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mappin
     declared = _facts(raw).get("labels") or layout.labels
     labels, exact = (declared, True) if declared else ({1: "foreground"}, False)
     if options.labels is not None:
-        labels, exact = masks.parse_labels(options.labels)
+        labels, exact = sources.parse_labels(options.labels)
     if options.mask_threshold is not None and len(labels) > 1:
         found = ", ".join(f"{value}={name}" for value, name in labels.items())
         raise UsageError(f"--mask-threshold makes one class, not {found}", remedy="Give --labels NAME")

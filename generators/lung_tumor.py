@@ -18,10 +18,9 @@ from typing import Any
 
 from pydantic import Field
 
-from imagemask import files, names, types
+from imagemask import files, names, types, volumes
 from imagemask.errors import CaseError, InputError
 from imagemask.types import Case, Slice
-from imagemask.volumes import content, geometry, nifti, pairs
 
 SOURCE = "lung-tumor"
 ACCEPTED = "a folder with imagesTr/ and labelsTr/, at most two levels down (Task06_Lung/imagesTr/lung_001.nii.gz)"
@@ -33,7 +32,7 @@ _VOLUME = re.compile(r"(?:lung[_-]?0*(\d{1,6})(?:_0000)?|(.+?))\.nii(?:\.gz)?", 
 class Options(types.Options):
     """Options of ``imagemask build lung-tumor``."""
 
-    assume_orientation: pairs.Axes = Field("none", description="axes where a header lacks them; none: quarantine")
+    assume_orientation: volumes.Axes = Field("none", description="axes where a header lacks them; none: quarantine")
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
@@ -50,7 +49,7 @@ def discover(raw: Path, options: Options) -> list[Case]:
             patient=key,
             images=images.get(key, ()),
             masks=labels.get(key, ()),
-            bytes=pairs.volume_bytes(images.get(key, ()), assume=options.assume_orientation),
+            bytes=volumes.pairs.volume_bytes(images.get(key, ()), assume=options.assume_orientation),
             flags=(note,) if note else {0: ("not_listed",), 1: ()}.get(listed[key], ("listed_twice",)),
         )
         for key in sorted({*images, *labels, *listed})
@@ -66,18 +65,18 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     Raises CaseError where image or label is missing or damaged, or where they do not lie on one grid.
     """
     _require_both(case)
-    image = pairs.open_twins(case.images, assume=options.assume_orientation)
-    label = pairs.open_twins(case.masks, assume=options.assume_orientation)
-    with pairs.blaming(image.path):
-        frame = geometry.upright(image.grid)
-    with pairs.blaming(label.path):
+    image = volumes.pairs.open_twins(case.images, assume=options.assume_orientation)
+    label = volumes.pairs.open_twins(case.masks, assume=options.assume_orientation)
+    with volumes.pairs.blaming(image.path):
+        frame = volumes.geometry.upright(image.grid)
+    with volumes.pairs.blaming(label.path):
         assumed = "orientation_assumed" in (*image.flags, *label.flags)  # and then the origin is unknown
-        relation = geometry.relate(image.grid, label.grid, origin_matters=not assumed)
-    masks = frame.upright(relation.onto_image(nifti.read_labels(label)))
-    spacing = geometry.in_plane_spacing(image.grid, frame)
+        relation = volumes.geometry.relate(image.grid, label.grid, origin_matters=not assumed)
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label)))
+    spacing = volumes.geometry.in_plane_spacing(image.grid, frame)
     flags = (*image.flags, *label.flags, *relation.flags, *(() if masks.any() else ("empty_label",)))
-    for index, plane in enumerate(nifti.planes(image, frame)):
-        yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys((*flags, *content.doubts(plane)))))
+    for index, plane in enumerate(volumes.nifti.planes(image, frame)):
+        yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys((*flags, *volumes.content.doubts(plane)))))
 
 
 def phantom(raw: Path, *, patients: int, size: int, slices: int, seed: int, faults: bool) -> None:

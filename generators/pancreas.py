@@ -14,10 +14,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from imagemask import files, names, types
+from imagemask import files, names, types, volumes
 from imagemask.errors import CaseError
 from imagemask.types import Case, Slice
-from imagemask.volumes import content, dicom, geometry, nifti, pairs
 
 SOURCE = "pancreas"
 ACCEPTED = "CT series in DICOM, in any folders (PANCREAS_0001/.../1-001.dcm), and label0001.nii.gz ... beside them"
@@ -32,7 +31,7 @@ _FOLDER = re.compile(r"(?:PANCREAS[_-]?|pancreas_)(\d{4})")  # and not the folde
 class Options(types.Options):
     """Options of ``imagemask build pancreas``."""
 
-    label_orientation: pairs.Axes = Field(
+    label_orientation: volumes.Axes = Field(
         "LAI", description="axes of a label whose header lacks them; none: quarantine"
     )
 
@@ -55,18 +54,20 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     Raises CaseError where series or label is missing or damaged, or where they do not belong to one another.
     """
     _require_one_of_each(case)
-    label = pairs.open_twins(case.masks, assume=options.label_orientation)
-    stack = dicom.open_stack(case.images)
-    with pairs.blaming(case.images[0]):
-        frame = geometry.upright(stack.grid)
-    images = [dicom.upright_image(image, frame) for image in stack.images]
-    with pairs.blaming(label.path):
+    label = volumes.pairs.open_twins(case.masks, assume=options.label_orientation)
+    stack = volumes.dicom.open_stack(case.images)
+    with volumes.pairs.blaming(case.images[0]):
+        frame = volumes.geometry.upright(stack.grid)
+    images = [volumes.dicom.upright_image(image, frame) for image in stack.images]
+    with volumes.pairs.blaming(label.path):
         uneven = "uneven_spacing" in stack.flags
-        relation, notes = pairs.relate_to_series(stack.grid, label, assumed=options.label_orientation, uneven=uneven)
-    masks = frame.upright(relation.onto_image(nifti.read_labels(label)))
-    samples, doubts = content.sample(images, masks, SOFT_TISSUE, file=label.path)
+        relation, notes = volumes.pairs.relate_to_series(
+            stack.grid, label, assumed=options.label_orientation, uneven=uneven
+        )
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label)))
+    samples, doubts = volumes.content.sample(images, masks, SOFT_TISSUE, file=label.path)
     flags = tuple(dict.fromkeys((*stack.flags, *notes, *relation.flags, *doubts)))
-    spacing = geometry.in_plane_spacing(stack.grid, frame)
+    spacing = volumes.geometry.in_plane_spacing(stack.grid, frame)
     for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
         yield Slice(index, samples.get(index, image), mask, spacing, flags, stack.images[index].path)
 
@@ -88,15 +89,15 @@ def _require_one_of_each(case: Case) -> None:
         raise CaseError("missing_label", f"{case.id} has a series, but no label", file=case.images[0], remedy=COMPLETE)
 
 
-def _series(raw: Path) -> defaultdict[str, list[dicom.Series]]:
+def _series(raw: Path) -> defaultdict[str, list[volumes.dicom.Series]]:
     """The series of each case; where a case has none, a file that should have been one, so that opening it says why."""
-    found = dicom.find_series(raw)
-    cases: defaultdict[str, list[dicom.Series]] = defaultdict(list)
+    found = volumes.dicom.find_series(raw)
+    cases: defaultdict[str, list[volumes.dicom.Series]] = defaultdict(list)
     for one in found.series:
         cases[_folder_id(raw, one.folder) or _told(one) or names.identifier((one.patient,))].append(one)
     for path, _ in found.problems:
         if (key := _folder_id(raw, path)) and key not in cases:
-            cases[key].append(dicom.Series("", key, path.parent, (path,)))
+            cases[key].append(volumes.dicom.Series("", key, path.parent, (path,)))
     return cases
 
 
@@ -118,13 +119,13 @@ def _folder_id(raw: Path, path: Path) -> str:
     return next((_id(match[1]) for part in path.relative_to(raw).parts if (match := _FOLDER.fullmatch(part))), "")
 
 
-def _told(series: dicom.Series) -> str:
+def _told(series: volumes.dicom.Series) -> str:
     """The patient by PatientID; "" where that is blank or names none."""
     match = _PATIENT.fullmatch(series.patient.strip())
     return _id(match[1]) if match and "patient_from_folder" not in series.flags else ""
 
 
-def _case(raw: Path, key: str, series: list[dicom.Series], masks: tuple[Path, ...], options: Options) -> Case:
+def _case(raw: Path, key: str, series: list[volumes.dicom.Series], masks: tuple[Path, ...], options: Options) -> Case:
     """The case of one patient; its fault is why its series cannot be told."""
     fault = None
     for one in series:
@@ -133,7 +134,7 @@ def _case(raw: Path, key: str, series: list[dicom.Series], masks: tuple[Path, ..
             fault = ("patient_disagrees", f"PatientID is {one.patient} in the folder {where}")
     flags = sorted({flag for one in series for flag in one.flags if "folder" in flag})
     if len(series) > 1:
-        depth = pairs.depth_of(masks, assume=options.label_orientation)
+        depth = volumes.pairs.depth_of(masks, assume=options.label_orientation)
         fitting = [one for one in series if len(one.files) == depth]
         if len(fitting) == 1:
             series, flags = fitting, [*flags, "other_series"]
@@ -142,4 +143,4 @@ def _case(raw: Path, key: str, series: list[dicom.Series], masks: tuple[Path, ..
             reason = f"{key} has {len(series)} series of {counts} slices, its label {depth or 'none'}"
             fault = fault or ("ambiguous_series", reason)
     images = tuple(path for one in series for path in one.files)
-    return Case(key, key, images, masks, bytes=pairs.disk_bytes(images), flags=tuple(flags), fault=fault)
+    return Case(key, key, images, masks, bytes=volumes.pairs.disk_bytes(images), flags=tuple(flags), fault=fault)

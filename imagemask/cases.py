@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagemask.errors import InputError
+from imagemask import names
+from imagemask.errors import CaseError, InputError
 from imagemask.types import Case, Generator, Options
-
-_FORBIDDEN = set('/\\~%:*?"<>|')
 
 
 def discover(generator: Generator, raw: Path, options: Options) -> list[Case]:
@@ -29,8 +29,28 @@ def problems(cases: list[Case]) -> Iterator[str]:
     """Why cases cannot be written side by side, a sentence each."""
     seen: dict[str, str] = {}
     for case in cases:
-        if not case.id or case.id.startswith(".") or _FORBIDDEN.intersection(case.id) or not case.id.isprintable():
+        if not names.is_identifier(case.id):
             yield f"{case.id!r} cannot be a file name"
         if (folded := case.id.casefold()) in seen:
             yield f"{seen[folded]!r} and {case.id!r} would be written under one name"
         seen[folded] = case.id
+
+
+def relative(path: Path, raw: Path) -> str:
+    """``path`` as the manifest names it: relative to the raw folder where it lies below it, with forward slashes.
+
+    Bytes of a name that are no text are written in hexadecimal, after a backslash and an x.
+    """
+    if not path.is_absolute():
+        return path.as_posix()
+    name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else path.name
+    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+
+
+def require_text(case: Case, raw: Path) -> None:
+    """Raises CaseError where the name of a file is not text, as some systems allow: no table could hold it."""
+    for path in (*case.images, *case.masks):
+        written = relative(path, raw)
+        if not path.as_posix().endswith(written):  # it was escaped
+            reason = f"the name {written} is not UTF-8"
+            raise CaseError("undecodable_name", reason, file=path, remedy="Rename the file")

@@ -1,9 +1,13 @@
-"""A raw folder against its source manifest, before any work: what is missing, extra, twice, unreadable, junk."""
+"""A raw folder against its source manifest, before any work: what is missing, extra, twice, unreadable, junk.
+
+Every case is opened as a build would, up to its first slice: by then its headers, its label and how the two lie on each
+other have been looked at, and of a picture all of it. What lies deeper only the build sees: the voxels and the checksum
+of a CT image, most pixels of a DICOM series, a label value that nobody named.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +17,12 @@ from typing import Any, Literal
 from pydantic import ConfigDict, ValidationError
 
 from imagemask import files, registry
-from imagemask.cases import problems
+from imagemask.cases import problems, relative, require_text
 from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError
-from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source
+from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source, from_options
 
 _GZIP = b"\x1f\x8b"
+_PERMISSIONS = "Check that you may read it, and list the folders that it lies in"
 _HEADER, _PIECE = 8, 65536  # bytes: enough of a header to know it by; a sample that tells two pictures apart
 
 
@@ -94,20 +99,24 @@ class CheckReport:
         return not (self.stopped or self.missing or self.quarantined or short)
 
 
-def check(name: str, raw: Path, options: Options | None = None) -> CheckReport:
-    """Look at ``raw`` as the generator ``name`` would, with ``options`` of its own. Opens headers, writes nothing.
+def check(
+    name: str,
+    raw: Path,
+    options: Options | Mapping[str, Any] | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Look at ``raw`` as the generator ``name`` would, with ``options`` of its own: each case up to its first slice.
 
-    Raises UsageError for a name that nobody registered, and for options that exclude one another.
+    Writes nothing. ``progress`` is called with the number of cases that were opened, and of all that will be. Raises
+    UsageError for a name that nobody registered, and for options that are wrong or exclude one another.
     """
     generator = registry.load(name)
-    options = generator.Options() if options is None else options
+    options = options if isinstance(options, Options) else from_options(generator.Options, options or {})
     source = registry.source(name)
-    if not raw.is_dir():
-        what = "is not a folder" if raw.exists() else "there is no such folder"
-        return CheckReport(
-            name, str(raw), stopped=f"{raw}: {what}", remedy=f"`imagemask info {name}` says how to get it"
-        )
     try:
+        if not raw.is_dir():
+            return _no_folder(name, raw)
         if isinstance(generator, DescribesItself):
             source = generator.describe(source, raw, options)
         told = _marker(raw)
@@ -115,8 +124,15 @@ def check(name: str, raw: Path, options: Options | None = None) -> CheckReport:
     except InputError as error:
         around = _surroundings(source, raw)
         return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around)
+    except OSError as error:
+        reason = f"{error.filename or raw}: cannot be read: {error.strerror or error}"
+        return CheckReport(name, str(raw), stopped=reason, remedy=_PERMISSIONS, **_surroundings(source, raw))
     wanted = [case for case in cases if case.id not in source.excluded]
-    quarantined = [problem for case in wanted if (problem := _problem(case, raw, generator, options))]
+    quarantined: list[Problem] = []
+    for number, case in enumerate(wanted, start=1):
+        quarantined += _problems(case, raw, generator, options)
+        if progress:
+            progress(number, len(wanted))
     duplicates = [*_same_names(cases), *_same_bytes(wanted)]
     stopped, remedy = _stops(raw, cases, left=len(wanted) - len(quarantined))
     return CheckReport(
@@ -133,6 +149,12 @@ def check(name: str, raw: Path, options: Options | None = None) -> CheckReport:
     )
 
 
+def _no_folder(name: str, raw: Path) -> CheckReport:
+    what = "is not a folder" if raw.exists() else "there is no such folder"
+    remedy = f"Name the raw folder with --raw; `imagemask info {name}` says how to get it"
+    return CheckReport(name, str(raw), stopped=f"{raw}: {what}", remedy=remedy)
+
+
 class _Marker(Expected):
     """What a phantom says of itself: what a complete copy holds, and which cases are broken on purpose."""
 
@@ -144,8 +166,10 @@ def _marker(raw: Path) -> _Marker | None:
     """What the phantom in ``raw`` says of itself; None where there is real data. Raises InputError."""
     marker = raw / PHANTOM
     try:
-        return _Marker.model_validate_json(marker.read_bytes()) if marker.is_file() else None
-    except (OSError, ValidationError) as error:
+        return _Marker.model_validate_json(marker.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
         raise InputError(f"{marker}: is damaged", remedy="Write the phantom again: imagemask phantom") from error
 
 
@@ -173,25 +197,31 @@ def _stops(raw: Path, cases: list[Case], *, left: int) -> tuple[str, str]:
     return ("", "") if left else (f"{raw}: holds no case that can be built", "Complete the copy")
 
 
-def _problem(case: Case, raw: Path, generator: Generator, options: Options) -> Problem | None:
-    """Why ``case`` would be quarantined, as far as that shows without reading it."""
+def _problems(case: Case, raw: Path, generator: Generator, options: Options) -> list[Problem]:
+    """Why ``case`` would be quarantined, as far as that shows up to its first slice: one reason, or none.
+
+    The reader speaks first, as it knows best; its silence is no proof, for it may open some files later.
+    """
+    paths = (*case.images, *case.masks)
     try:
-        for path in (*case.images, *case.masks):
+        require_text(case, raw)
+        _ask(generator, case, options)
+        for path in paths:
             _look_at(path)
-        if case.fault or not (case.images and case.masks):
-            _ask(generator, case, options)
     except CaseError as error:
-        file = "" if error.file is None else _relative(error.file, raw)
-        return Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy)
-    return None
+        file = "" if error.file is None else relative(error.file, raw)
+        return [Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy)]
+    return []
 
 
 def _ask(generator: Generator, case: Case, options: Options) -> None:
-    """Let the generator say what an incomplete case lacks: its ``read`` raises CaseError before it opens anything."""
+    """Read ``case`` up to its first slice. Raises CaseError for whatever goes wrong on the way."""
     try:
         next(iter(generator.read(case, options)), None)
     except ImagemaskError:
         raise
+    except OSError as error:
+        raise _unreadable(Path(error.filename or case.id), error) from error
     except Exception as error:
         raise CaseError(
             "unexpected_error", f"{type(error).__name__}: {error}", remedy="A build with --fail-fast shows where"
@@ -204,15 +234,19 @@ def _look_at(path: Path) -> None:
         with path.open("rb") as file:
             begin = file.read(_HEADER)
     except OSError as error:
-        code = "missing_file" if isinstance(error, FileNotFoundError) else "unreadable_file"
-        raise CaseError(
-            code, f"{path.name} cannot be read: {error.strerror}", file=path, remedy="Fetch it again"
-        ) from error
+        raise _unreadable(path, error) from error
     if not begin:
         raise CaseError("empty_file", f"{path.name} is empty", file=path, remedy="Fetch it again")
     if path.name.casefold().endswith((".nii", ".nii.gz")) and not (begin[:2] == _GZIP or _is_nifti(begin)):
         reason = f"{path.name} is neither NIfTI nor gzip: it begins with {begin[:8].hex(' ')}"
         raise CaseError("not_nifti", reason, file=path, remedy="Fetch it again")
+
+
+def _unreadable(path: Path, error: OSError) -> CaseError:
+    missing = isinstance(error, FileNotFoundError)
+    remedy = "Fetch it again" if missing else "Check its permissions, or fetch it again"
+    reason = f"{path.name} cannot be read: {error.strerror or error}"
+    return CaseError("missing_file" if missing else "unreadable_file", reason, file=path, remedy=remedy)
 
 
 def _is_nifti(begin: bytes) -> bool:
@@ -267,13 +301,16 @@ def _sample(path: Path) -> bytes:
 
 def _surroundings(source: Source, raw: Path) -> dict[str, Any]:
     """What lies in the folder beside cases."""
-    listing = files.walk(raw)
+    try:
+        listing = files.walk(raw)
+    except OSError as error:  # a folder that may be listed but not entered
+        return {"unreadable": [relative(Path(error.filename or raw), raw)]}
     lying: dict[str, Path] = {path.name: path for path in reversed(listing.files)}
     return {
         "archives": [_archive(archive, lying.get(archive.name), raw) for archive in source.archives],
         "junk": len(listing.junk),
-        "links": [_relative(path, raw) for path in listing.links],
-        "unreadable": [_relative(path, raw) for path in listing.unreadable],
+        "links": [relative(path, raw) for path in listing.links],
+        "unreadable": [relative(path, raw) for path in listing.unreadable],
     }
 
 
@@ -284,22 +321,17 @@ def _archive(archive: Archive, path: Path | None, raw: Path) -> ArchiveState:
         return known
     try:
         size = path.stat().st_size
-        found = replace(known, state="unverified", path=_relative(path, raw), bytes=size)
+        found = replace(known, state="unverified", path=relative(path, raw), bytes=size)
         if archive.bytes not in (None, size):
             return replace(found, state="other_size")
         if archive.checksum is None:
             return found
         checksum = _checksum(path, archive.checksum.partition(":")[0])
     except OSError:
-        return replace(known, state="unreadable", path=_relative(path, raw))
+        return replace(known, state="unreadable", path=relative(path, raw))
     return replace(found, state="good" if checksum == archive.checksum else "other_checksum", checksum=checksum)
 
 
 def _checksum(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-
-
-def _relative(path: Path, raw: Path) -> str:
-    name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else str(path)
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")

@@ -18,6 +18,8 @@ from imagemask.types import Source
 from imagemask.verify.findings import Finding, annotation, found, in_order
 
 UNKNOWN = "unknown"
+_OTHER_TOML = ("pyproject.toml", "imagemask.toml")
+"""No source manifests, though they may lie where one is looked for."""
 _SAID_LATER = ("folder",)
 """Sources whose licence and citation come with the data: from the options of a build, or a file beside it."""
 
@@ -98,7 +100,8 @@ def _registered() -> DocumentsReport:
             source = sources.load(name) if name in stems else registry.source(name)
         except ImagemaskError as error:
             code = "IM101" if name in stems else "IM106"
-            findings.append(found(code, error.reason, file=documents[-1]))
+            place = f"{sources.BUILT_IN}/{documents[-1]}"
+            findings.append(found(code, error.reason.removeprefix(f"{place}: "), file=documents[-1]))
         else:
             findings += check_source(source, file=documents[-1], stem=name)
     return DocumentsReport(documents, findings)
@@ -109,7 +112,8 @@ def _expand(path: Path) -> list[Path]:
     if not path.exists():
         raise InputError(f"{path}: there is no such file", remedy="Name a NAME.toml, a manifest.csv, or their folder")
     if path.is_dir():
-        inside = [path / MANIFEST] if (path / MANIFEST).is_file() else sorted(path.glob("*.toml"))
+        manifests = [path / MANIFEST] if (path / MANIFEST).is_file() else sorted(path.glob(f"*/{MANIFEST}"))
+        inside = manifests or sorted(one for one in path.glob("*.toml") if one.name not in _OTHER_TOML)
         if not inside:
             raise UsageError(f"{path}: holds neither a {MANIFEST} nor a source manifest", remedy="Name the file itself")
         return inside
@@ -126,5 +130,5 @@ def _document(path: Path) -> list[Finding]:
     try:
         source = sources.read(path)
     except InputError as error:
-        return [found("IM101", error.reason, file=str(path))]
+        return [found("IM101", error.reason.removeprefix(f"{path}: "), file=str(path))]
     return in_order(check_source(source, file=str(path), stem=path.stem))

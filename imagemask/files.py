@@ -113,6 +113,7 @@ class Listing:
 
 def walk(root: Path) -> Listing:
     """List the files below ``root``. Follows no link to a folder, and no link to a file outside ``root``."""
+    # os.path's questions, not Path's: those raise in a folder that may be listed but not entered.
     files: list[Path] = []
     junk: list[Path] = []
     links: list[Path] = []
@@ -120,14 +121,14 @@ def walk(root: Path) -> Listing:
     home = root.resolve()
     for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename))):
         here = Path(folder)
-        links += [here / name for name in folders if (here / name).is_symlink()]
+        links += [here / name for name in folders if os.path.islink(here / name)]
         junk += [here / name for name in folders if is_junk(name)]
         folders[:] = sorted(name for name in folders if not is_junk(name))
         for name in names:
             path = here / name
             if is_junk(name):
                 junk.append(path)
-            elif path.is_symlink() and not _leads_inside(path, home):
+            elif os.path.islink(path) and not _leads_inside(path, home):
                 links.append(path)
             else:
                 files.append(path)
@@ -161,7 +162,7 @@ def source_root(raw: Path, marks: Sequence[str], *, accepted: str) -> Path:
     layouts), and where several folders match (naming them).
     """
     require_folder(raw, accepted=accepted)
-    found = [folder for folder in _two_levels(raw) if any((folder / mark).exists() for mark in marks)]
+    found = [folder for folder in _two_levels(raw) if any(os.path.exists(folder / mark) for mark in marks)]
     if len(found) > 1:
         names = ", ".join(str(folder) for folder in found)
         raise InputError(

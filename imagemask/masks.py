@@ -20,6 +20,12 @@ _USUAL = (0, 1, 255, 65535)
 _SHOWN, _SAMPLE = 8, 8
 
 
+def exact(path: Path) -> Read:
+    """A mask whose values are labels themselves. Raises CaseError ``jpeg_mask``, and as ``images.read_mask`` does."""
+    refuse_jpeg(path)
+    return images.read_mask(path), ()
+
+
 def binary(path: Path, value: int) -> Read:
     """A mask of two values at most, the larger of them foreground, which becomes ``value``; all zero is empty.
 
@@ -118,26 +124,6 @@ def histogram(mask: NDArray[Any]) -> str:
         names = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
     pixels = ", ".join(f"{name}: {count}" for name, count in zip(names, counts.tolist(), strict=True) if count)
     return f"{len(values)} value{'s' * (len(values) > 1)}, pixels by value {pixels}"
-
-
-def parse_labels(text: str) -> tuple[dict[int, str], bool]:
-    """``1=tumour,2=cyst`` as {value: name}, and whether masks hold these very values.
-
-    A single name without a value, ``tumour``, names the foreground of masks of two values: ({1: name}, False). Raises
-    ValueError for anything else, for the value 0 (the background), and for a value or a name that is given twice.
-    """
-    parts = [[half.strip() for half in part.split("=")] for part in text.split(",")]
-    if parts == [[name] for name in parts[0]] and parts[0][0]:
-        return {1: parts[0][0]}, False
-    labels: dict[int, str] = {}
-    for part in parts:
-        if len(part) != 2 or not part[0].isdecimal() or not part[1]:
-            raise ValueError(f"{'='.join(part)!r} is not VALUE=NAME, as in 1=tumour,2=cyst")
-        value, name = int(part[0]), part[1]
-        if not 0 < value <= 65535 or value in labels or name in labels.values():
-            raise ValueError(f"{value}={name}: values are 1 to 65535, and no value and no name stands twice")
-        labels[value] = name
-    return labels, True
 
 
 def _grey(path: Path) -> NDArray[np.integer[Any]]:

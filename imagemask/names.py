@@ -14,6 +14,8 @@ Key = tuple[str, ...]
 _SPLITS = re.compile(
     r"(?P<train>train(?:ing)?|(?:images|labels)tr)|(?P<valid>val|valid|validation)|(?P<test>test(?:ing)?|(?:images|labels)ts)"
 )
+FORBIDDEN = frozenset('/\\~%:*?"<>|')
+"""What an id cannot hold: separators of paths and of keys, and what some file systems refuse."""
 _LONGEST = 180  # bytes of an id: a slice, a variant and an extension must still fit into a file name
 
 
@@ -36,8 +38,14 @@ def identifier(key: Key) -> str:
     return name.encode()[: _LONGEST - 17].decode(errors="ignore") + f"={digest}"
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a case may be called so: printable, NFC, without what ``FORBIDDEN`` names, and not hidden."""
+    usable = text.isprintable() and not text.startswith(".") and not FORBIDDEN.intersection(text)
+    return bool(text) and usable and unicodedata.is_normalized("NFC", text)
+
+
 def _is_special(char: str) -> bool:
-    return char in '/\\~%:*?"<>|+=' or not char.isprintable()
+    return char in FORBIDDEN or char in "+=" or not char.isprintable()
 
 
 def _escape(char: str) -> str:

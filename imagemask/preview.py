@@ -7,22 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagemask import images, manifest
-from imagemask.errors import CaseError, InputError
+from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.files import write_atomic
+from imagemask.types import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS, SIDE = 6, 256
-_SPLITS = ("train", "valid", "test", "")
+_SPLITS = (*SPLITS, "")
 
 
 def preview(dataset: Path, out: Path, n: int = 24) -> Path:
     """Write a contact sheet of ``n`` pairs of ``dataset``, or of all where there are fewer, to ``out``, a PNG.
 
-    The choice is the same every time. Raises InputError where the dataset holds no pair, a picture of it cannot be
-    read, or ``out`` cannot be written.
+    The choice is the same every time. Raises UsageError where ``out`` is no PNG by its name, InputError where it cannot
+    be written, the dataset holds no pair, or a picture of it cannot be read.
     """
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out}: a preview is a PNG", remedy="Give --out a name that ends in .png")
+    if not out.parent.is_dir():
+        raise InputError(f"{out.parent}: there is no such folder", remedy="Make it, or give another --out")
     rows = choose(manifest.read(dataset), n)
     if rows.empty:
         raise InputError(f"{dataset}: holds no pair", remedy="Build it: imagemask build NAME")

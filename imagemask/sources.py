@@ -27,7 +27,11 @@ def load(name: str, package: str = BUILT_IN) -> Source:
         raise InputError(
             f"no source manifest {name}.toml in {package}", remedy="A generator ships one beside its module"
         )
-    return parse(file.read_text(encoding="utf-8"), place=f"{package}/{name}.toml")
+    place = f"{package}/{name}.toml"
+    try:
+        return parse(file.read_text(encoding="utf-8"), place=place)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: is not UTF-8: {error}", remedy="Save it as UTF-8") from error
 
 
 def read(path: Path) -> Source:
@@ -75,6 +79,26 @@ def amended(source: Source, told: Mapping[str, Any], *, place: str) -> Source:
         return Source.model_validate(source.model_dump() | dict(told))
     except ValidationError as error:
         raise InputError(f"{place}: {_findings(error)}", remedy="docs/manifests.md lists the keys") from error
+
+
+def parse_labels(text: str) -> tuple[dict[int, str], bool]:
+    """``1=tumour,2=cyst`` as {value: name}, and whether masks hold these very values.
+
+    A single name without a value, ``tumour``, names the foreground of masks of two values: ({1: name}, False). Raises
+    ValueError for anything else, for the value 0 (the background), and for a value or a name that is given twice.
+    """
+    parts = [[half.strip() for half in part.split("=")] for part in text.split(",")]
+    if parts == [[name] for name in parts[0]] and parts[0][0]:
+        return {1: parts[0][0]}, False
+    labels: dict[int, str] = {}
+    for part in parts:
+        if len(part) != 2 or not part[0].isdecimal() or not part[1]:
+            raise ValueError(f"{'='.join(part)!r} is not VALUE=NAME, as in 1=tumour,2=cyst")
+        value, name = int(part[0]), part[1]
+        if not 0 < value <= 65535 or value in labels or name in labels.values():
+            raise ValueError(f"{value}={name}: values are 1 to 65535, and no value and no name stands twice")
+        labels[value] = name
+    return labels, True
 
 
 def _findings(error: ValidationError) -> str:

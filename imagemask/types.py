@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from imagemask.errors import CaseError
+from imagemask.errors import CaseError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,23 @@ class _Frozen(BaseModel):
 class Options(_Frozen):
     """The base of a generator's ``Options``: each field becomes an option of ``imagemask build NAME``.
 
-    A field's type, default and description are the option's; a ``bool`` is a flag, a ``Literal`` a choice.
+    A field's type, default and description are the option's; a ``bool`` is a flag, a ``Literal`` a choice. One with
+    ``exclude=True`` is no part of the recipe: it decides no pixel, and may be told later (a licence).
     """
+
+
+Model = TypeVar("Model", bound=_Frozen)
+
+
+def from_options(kind: type[Model], given: Mapping[str, Any]) -> Model:
+    """A ``kind`` (Options, Recipe) of what a command was given. Raises UsageError that names the first wrong option."""
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "the options"
+        reason = f"{option} {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}"
+        raise UsageError(reason) from error
 
 
 class Archive(_Frozen):

@@ -641,7 +641,16 @@ def test_an_estimate_is_measured_on_a_case_and_writes_nothing(tmp_path):
     assert (found.cases, found.excluded, found.workers) == (3, 0, 2)
     assert found.bytes_out > 0
     assert found.measured_on in "abc"
+    assert found.bytes_in == sum(path.stat().st_size for path in raw.iterdir())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_estimate_is_not_measured_on_a_case_that_cannot_be_built(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fake.raises.update(dict.fromkeys("bc", ValueError("no")))
+    assert estimate(fakes.job(raw, tmp_path / "out"), How()).measured_on == "a"
+    fake.raises["a"] = ValueError("no")
+    assert estimate(fakes.job(raw, tmp_path / "out"), How()).measured_on == ""
 
 
 def test_flags_of_reading_and_of_windowing_reach_the_row_and_the_counts(tmp_path, fake):

@@ -8,15 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
+import faults as faults_of
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagemask import check as module
-from imagemask import registry
+from imagemask import images, registry
 from imagemask.check import ArchiveState, Duplicate, Problem, check
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.types import Archive, Case, Expected, Options, Source, WritesPhantom
+from imagemask.types import Archive, Case, Expected, Options, Slice, Source, WritesPhantom
 
 BYTES = b"picture"
 DATA = b"archive"
@@ -54,8 +56,8 @@ def read(case, _options):
         raise CaseError("missing_label", f"{case.id} has no label", file=case.images[0], remedy="Add it")
     if not case.images:
         raise IndexError("no image")
-    raise AssertionError("a complete case is not read")
-    yield
+    yield Slice(0, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
+    raise AssertionError("a case is not read beyond its first slice")
 
 
 @pytest.fixture
@@ -97,6 +99,29 @@ class TestCases:
             assert report.stopped.endswith(message)
             assert "imagemask info fake" in report.remedy
 
+    def test_a_folder_that_may_not_be_read_stops_a_build_and_is_not_called_damaged(self, raw, monkeypatch):
+        opened = Path.read_bytes
+
+        def refuse(path):
+            if path.name == module.PHANTOM:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path)
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        report = check("fake", raw)
+        assert (report.exit_code, report.stopped) == (4, f"{raw / module.PHANTOM}: cannot be read: Permission denied")
+        assert "you may read it" in report.remedy
+
+    def test_nor_is_one_that_the_generator_may_not_list(self, raw, fake, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied", str(raw / "images"))
+
+        fake.discover = refuse
+        monkeypatch.setattr(module.files, "walk", refuse)
+        report = check("fake", raw)
+        assert (report.exit_code, report.stopped) == (4, f"{raw / 'images'}: cannot be read: Permission denied")
+        assert report.unreadable == ["images"]
+
     def test_another_layout_stops_a_build_with_the_generator_s_words(self, tmp_path):
         report = check("fake", tmp_path)
         assert (report.exit_code, report.stopped) == (4, f"{tmp_path}: not recognised")
@@ -124,6 +149,46 @@ class TestCases:
         (raw / "images" / "a.png").unlink()
         (problem,) = check("fake", raw).quarantined
         assert (problem.code, problem.reason) == ("unexpected_error", "IndexError: no image")
+
+    def test_progress_is_told_case_by_case_of_those_that_are_not_excluded(self, raw, fake):
+        fake.source = source_of(excluded={"b": "withdrawn"})
+        (raw / "images" / "c.png").write_bytes(b"")
+        told = []
+        check("fake", raw, progress=lambda done, cases: told.append((done, cases)))
+        assert told == [(1, 2), (2, 2)]
+
+    def test_a_generator_s_reason_comes_before_what_a_look_at_the_files_tells(self, raw, fake):
+        (raw / "images" / "a.png").write_bytes(b"")
+        refused = CaseError("grid_mismatch", f"{raw}/images/a.png lies elsewhere", file=raw / "masks" / "a.png")
+
+        def refuse(case, options):
+            if case.id == "a":
+                raise refused
+            yield from read(case, options)
+
+        fake.read = refuse
+        (problem,) = check("fake", raw).quarantined
+        assert problem == Problem("a", "masks/a.png", "grid_mismatch", "images/a.png lies elsewhere")
+
+    def test_a_file_that_the_generator_may_not_read_is_a_problem_of_its_case(self, raw, fake):
+        def refuse(case, options):
+            raise PermissionError(errno.EACCES, "Permission denied", str(case.masks[0]))
+
+        fake.read = refuse
+        report = check("fake", raw)
+        assert [(one.code, one.file) for one in report.quarantined] == [
+            ("unreadable_file", "masks/a.png"),
+            ("unreadable_file", "masks/b.png"),
+        ]
+        assert "permissions" in report.quarantined[0].remedy
+
+    def test_what_is_wrong_with_the_source_as_a_whole_is_no_problem_of_a_case(self, raw, fake):
+        def refuse(case, options):
+            raise InputError("no room")
+
+        fake.read = refuse
+        with pytest.raises(InputError, match="no room"):
+            check("fake", raw)
 
     def test_an_incomplete_case_that_can_be_read_is_no_problem(self, raw, fake):
         (raw / "masks" / "a.png").unlink()
@@ -199,7 +264,10 @@ class TestCases:
         fake.discover = lambda raw, options: given.append(options.limit) or discover(raw, options)
         check("fake", raw)
         check("fake", raw, Chosen(limit=1))
-        assert given == [2, 1]
+        check("fake", raw, {"limit": "3"})
+        assert given == [2, 1, 3]
+        with pytest.raises(UsageError, match=r"^--limit 'few': Input should be a valid integer"):
+            check("fake", raw, {"limit": "few"})
 
     def test_a_generator_that_describes_itself_is_asked(self, raw, fake):
         fake.describe = lambda source, raw, options: source.model_copy(update={"excluded": {"a": raw.name}})
@@ -379,10 +447,24 @@ def test_what_check_predicts_of_a_broken_phantom_is_what_is_broken(name, tmp_pat
     registry.load(name).phantom(tmp_path / "raw", faults=True, **SMALL)
     faults = json.loads((tmp_path / "raw" / module.PHANTOM).read_text())["faults"]
     report = check(name, tmp_path / "raw")
+    predicted = {one.case: one.code for one in report.quarantined}
     assert report.exit_code == 3
-    assert len(report.quarantined) >= 2
-    assert {one.case: one.code for one in report.quarantined}.items() <= faults.items()
+    assert predicted.items() <= faults.items()
+    assert {code for case, code in faults.items() if case not in predicted} <= faults_of.LATE
+    assert len(predicted) >= 6
     assert (report.missing, report.extra) == ([], [])
+    assert all(one.reason and one.remedy for one in report.quarantined)
+
+
+def test_a_tree_that_builds_with_options_is_good_with_them_only(tmp_path):
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for name in ("photos/1.png", "outlines/1_o.png"):
+        path = tmp_path / "raw" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(images.encode_png(picture if "photos" in name else picture // 32, level=1))
+    options = {"images": "photos/*.png", "masks": "outlines/*.png", "suffix": "_o"}
+    assert check("folder", tmp_path / "raw").exit_code == 4
+    assert check("folder", tmp_path / "raw", options).exit_code == 0
 
 
 REAL = Path(__file__).parents[2] / "shared" / "real" / "volumes"

@@ -1,7 +1,10 @@
 """The command line: what is parsed, what is printed where, and every exit code."""
 
+import errno
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import Field
 
-from imagemask import registry, testing
+from imagemask import files, registry, testing
 from imagemask.cli import main
 from imagemask.errors import CaseError
 from imagemask.types import Options
@@ -21,7 +24,7 @@ from imagemask.types import Options
 
 def call(*words, code=0):
     """Run a command in this process; stdout. Fails on another exit code."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
+    done = CliRunner().invoke(main, [str(word) for word in words], prog_name="imagemask")
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == code, done.output
@@ -114,6 +117,10 @@ def test_quarantined_cases_are_named_and_exit_3(tmp_path, monkeypatch):
         (["info", "nothing"], 2, "There are: "),
         (["split"], 2, "there is no dataset here"),
         (["verify", "away"], 4, "there is no manifest"),
+        (["build", "--raw", "away"], 2, "NAME is missing: `imagemask build NAME --raw ...`, NAME one of folder, lung-"),
+        (["check", "--raw", "away", "lung-tumor"], 2, "NAME is missing: `imagemask check NAME --raw ...`"),
+        (["check", "nothing"], 2, "There are: "),
+        (["check", "folder", "--raw", "raw", "--patient", "P"], 2, "no group holds the patient"),
         (["merge", "away"], 4, "holds no build"),
         (["check", "lung-tumor", "--raw", "away"], 4, ""),
         (["phantom", "lung-tumor"], 2, "is there already"),
@@ -190,6 +197,74 @@ def test_a_window_of_three_makes_colour(workspace):
     assert document["recipe"]["window"] == ["-1350:150", "-125:225", "-100:240"]
 
 
+def test_blanks_after_commas_do_not_matter(workspace):
+    call("build", "lung-tumor", "--window", " lung, bone ,-100:240")
+    document = json.loads((workspace / "datasets" / "lung-tumor" / "dataset.json").read_text())
+    assert document["recipe"]["window"] == ["-1350:150", "-500:1300", "-100:240"]
+
+
+def test_a_dataset_can_be_named_as_it_was_built_or_by_its_manifest(workspace):
+    call("build", "lung-tumor", "--shard", "1/1")
+    call("merge", "lung-tumor")
+    call("build", "lung-tumor", "--out", "datasets/other", "--size", "48")
+    call("split", "lung-tumor")
+    assert "no findings" in call("verify", "lung-tumor").stdout
+    assert "no findings" in call("verify", "datasets/lung-tumor/manifest.csv").stdout
+    assert call("preview", "other").stdout == "datasets/other/preview.png\n"
+
+
+def test_a_preview_is_a_png_in_a_folder_that_is_there(workspace):
+    call("build", "lung-tumor")
+    assert "sheet.jpg: a preview is a PNG" in call("preview", "--out", "sheet.jpg", code=2).stderr
+    assert "nope: there is no such folder" in call("preview", "--out", "nope/sheet.png", code=4).stderr
+
+
+def test_the_next_command_after_a_phantom_is_one_that_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["--patients", 3, "--size", 32, "--slices", 8]
+    for where in ([], ["raw/lung-tumor/"], ["a folder"]):
+        if where:
+            shutil.rmtree("raw", ignore_errors=True)
+        *_, following = call("phantom", "lung-tumor", *where, *small).stdout.split("Next: imagemask ")
+        assert "complete" in call(*shlex.split(following)).stdout.splitlines()
+        assert ("--raw" in following) is (where == ["a folder"])
+
+
+def test_what_may_not_be_read_is_not_called_unwritable(workspace, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "raw/lung-tumor/Task06_Lung")
+
+    monkeypatch.setattr(files, "source_root", refuse)
+    said = call("build", "lung-tumor", code=4).stderr
+    assert said.startswith("imagemask: raw/lung-tumor/Task06_Lung: Permission denied. Check the permissions")
+    assert len(said.splitlines()) == 1
+    said = call("check", "lung-tumor", code=4).stdout
+    assert "a build would stop: raw/lung-tumor/Task06_Lung: cannot be read: Permission denied" in said
+
+
+def test_a_full_disk_says_so(workspace, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "datasets/x")
+
+    monkeypatch.setattr(files, "source_root", refuse)
+    assert "datasets/x: cannot be written: No space left" in call("build", "lung-tumor", code=4).stderr
+
+
+def test_check_takes_the_options_of_build(tmp_path, monkeypatch):
+    fake = fakes.install(monkeypatch, fakes.Fake(Options=Sample))
+    monkeypatch.setattr(registry, "names", lambda: [fakes.NAME])
+    fakes.raw_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    discover = fake.discover
+    monkeypatch.setattr(
+        fake, "discover", lambda raw, options: seen.append(options) or discover(raw, options), raising=False
+    )
+    call("check", "fake", "--raw", "raw", "--flag", "--number", "3", "--kind", "b", "--many", "p", "--many", "q")
+    assert seen == [Sample(flag=True, number=3, kind="b", many=("p", "q"), text="x")]
+    assert "--number" in call("check", "fake", "--help").stdout
+
+
 def test_two_datasets_are_an_error_that_lists_them(workspace):
     call("build", "lung-tumor")
     call("build", "lung-tumor", "--out", "datasets/other", "--size", "48")
@@ -240,3 +315,10 @@ def test_a_bar_is_drawn_on_a_terminal_only(workspace, monkeypatch):
     bar.step(fakes.build.Done("b", "built", 3, 12))
     bar.finish()
     assert "24 slices" in "".join(written)
+    written.clear()
+    bar = show.Bar("check")
+    for number in (1, 2):
+        bar.count(number, 2)
+    bar.finish()
+    assert "2/2" in "".join(written)
+    assert "slices" not in "".join(written)

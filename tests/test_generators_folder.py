@@ -16,7 +16,8 @@ from imagemask.generators.phantoms.folder import LAYOUTS, Tree, flat_jpeg
 from PIL import Image
 from pydantic import ValidationError
 
-from imagemask import images, pixels, registry, sources
+from imagemask import images, manifest, pixels, registry, sources, testing
+from imagemask.build import How
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import DescribesItself, WritesPhantom
 
@@ -412,3 +413,12 @@ def test_reads_real_pairs(name, told, pairs, patients):
 def test_refuses_the_real_jpeg_masks_without_a_threshold(name):
     with pytest.raises(UsageError, match=r"is a JPEG.* \d\d+ values, pixels by value 0: \d+, 1-15: \d+"):
         cases(real(name))
+
+
+def test_a_licence_that_is_told_later_is_no_other_recipe(tmp_path):
+    raw = testing.phantom("folder", tmp_path / "raw")
+    options = {"patient": r"(P\d+)"}
+    built = testing.run("folder", raw, tmp_path / "out", How(workers=1), options=options)
+    again = testing.run("folder", raw, tmp_path / "out", How(workers=1), options={**options, "licence": "CC0-1.0"})
+    assert again.resumed == built.merged.counts.built
+    assert manifest.read_dataset(tmp_path / "out")["source"]["licence"] == "CC0-1.0"

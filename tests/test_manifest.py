@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -203,6 +204,24 @@ class TestFind:
     def test_the_one_that_is_named_is_not_questioned(self, tmp_path):
         assert manifest.find(tmp_path / "none", tmp_path) == tmp_path / "none"
 
+    def test_its_manifest_means_its_folder(self, tmp_path):
+        demo = self.dataset(tmp_path / "demo")
+        assert manifest.find(demo / "manifest.csv", tmp_path) == demo
+        assert manifest.find(demo / "split.csv", tmp_path) == demo / "split.csv"
+        assert manifest.find(tmp_path / "manifest.csv", tmp_path) == tmp_path / "manifest.csv"
+
+    def test_a_bare_name_is_looked_for_in_datasets(self, tmp_path):
+        demo = tmp_path / "datasets" / "demo"
+        demo.mkdir(parents=True)  # a build that has not been merged counts, too
+        assert manifest.find(Path("demo"), tmp_path) == demo
+        assert manifest.find(Path("other"), tmp_path) == Path("other")
+        assert manifest.find(Path("sub/demo"), tmp_path) == Path("sub/demo")
+
+    def test_a_folder_of_that_name_comes_first(self, tmp_path):
+        for place in ("demo", "datasets/demo"):
+            self.dataset(tmp_path / place)
+        assert manifest.find(Path("demo"), tmp_path) == Path("demo")
+
     def test_the_current_folder_comes_before_those_below_it(self, tmp_path):
         here = self.dataset(tmp_path / "here")
         self.dataset(here / "datasets" / "a")
@@ -236,3 +255,10 @@ def test_a_cell_that_is_missing_or_no_text_is_written_all_the_same(cells):
     frame["age"] = pd.Series(cells, dtype=object)
     read = csv.DictReader(io.StringIO(manifest.to_bytes(frame).decode("utf-8"), newline=""))
     assert [line["age"] for line in read] == ["" if cell is None else str(cell) for cell in cells]
+
+
+def test_a_key_says_case_slice_and_variant_and_sorts_as_slices_do():
+    assert manifest.key_of("lung_001", 153) == "lung_001-0153"
+    assert manifest.key_of("lung_001", 12345, "crop40+fliph") == "lung_001-12345~crop40+fliph"
+    keys = [manifest.key_of("a", index, variant) for index in (0, 9, 10, 999, 1000) for variant in ("", "fliph")]
+    assert keys == sorted(keys)

@@ -86,6 +86,7 @@ def test_one_wrong_thing_has_its_code_and_no_other(toml, code, old, new, message
     assert codes(report) == [code]
     assert message in report.findings[0].message
     assert report.findings[0].file.endswith("lung-tumor.toml")
+    assert ".toml" not in report.findings[0].message, "the place is said twice"
     assert report.exit_code == 5
 
 
@@ -112,10 +113,11 @@ def test_a_generator_without_a_manifest_is_found(monkeypatch):
 
 def test_a_shipped_manifest_that_is_damaged_is_found(monkeypatch):
     def damaged(name):
-        raise InputError(f"{name}: not TOML")
+        raise InputError(f"{sources.BUILT_IN}/{name}.toml: not TOML")
 
     monkeypatch.setattr(sources, "load", damaged)
-    assert set(codes(check_paths())) == {"IM101"}
+    report = check_paths()
+    assert {(one.code, one.message) for one in report.findings} == {("IM101", "not TOML")}
 
 
 def test_a_plug_in_s_manifest_is_checked_with_ours(monkeypatch):
@@ -186,6 +188,20 @@ def test_a_folder_means_the_source_manifests_in_it(toml, tmp_path):
     report = check_paths([tmp_path])
     assert report.documents == sorted(map(str, paths))
     assert codes(report) == ["IM104"]
+
+
+def test_a_folder_of_datasets_means_their_manifests(tmp_path):
+    paths = [dataset_manifest(tmp_path / name, ("a", "p", "train"), ("b", "q", "test")) for name in ("x", "y")]
+    assert check_paths([tmp_path]).documents == list(map(str, paths))
+
+
+def test_a_toml_file_of_another_kind_is_no_source_manifest(toml, tmp_path):
+    toml("[project]\n", "pyproject.toml")
+    toml("licence = 'CC0'\n", "imagemask.toml")
+    with pytest.raises(UsageError, match="holds neither"):
+        check_paths([tmp_path])
+    path = toml()
+    assert check_paths([tmp_path]).documents == [str(path)]
 
 
 def test_what_is_no_manifest_is_refused(tmp_path):

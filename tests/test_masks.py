@@ -171,35 +171,6 @@ def test_a_histogram_counts_every_pixel_once(mask):
         assert np.count_nonzero((mask >= int(low)) & (mask <= int(high or low))) == int(count)
 
 
-NAMES = st.text(st.characters(exclude_characters=",=", categories=("L", "N", "Zs", "Pd")), min_size=1, max_size=8)
-LABELS = st.dictionaries(st.integers(1, 65535), NAMES.map(str.strip).filter(bool), min_size=1, max_size=5).filter(
-    lambda labels: len(set(labels.values())) == len(labels)
-)
-
-
-@given(LABELS)
-def test_labels_are_read_as_they_are_written(labels):
-    text = ", ".join(f"{value} = {name}" for value, name in labels.items())
-    assert masks.parse_labels(text) == (labels, True)
-
-
-@given(NAMES.map(str.strip).filter(bool))
-def test_a_single_name_is_the_foregrounds(name):
-    assert masks.parse_labels(f" {name} ") == ({1: name}, False)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", " ", ",", "=", "1=", "=a", "0=a", "-1=a", "1.5=a", "65536=a", "x=a", "²=a", "1=a=b"),
-        *("1=a,1=b", "1=a,2=a", "1=a,", "1=a,b", "a,b"),
-    ],
-)
-def test_labels_that_mean_nothing_are_refused(text):
-    with pytest.raises(ValueError, match=r"VALUE=NAME|values are 1 to 65535"):
-        masks.parse_labels(text)
-
-
 def test_masks_come_in_the_smallest_type():
     mask = np.array([[0, 255]], np.uint8)
     assert written(masks.binary, mask, 255)[0].dtype == np.uint8

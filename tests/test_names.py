@@ -147,3 +147,14 @@ def test_any_folder_names_a_dataset(text):
 )
 def test_dataset_names_by_example(folder, name):
     assert names.dataset_name(Path("/raw") / folder) == name
+
+
+@given(st.text(min_size=1))
+def test_what_is_made_an_identifier_is_one(text):
+    assert names.is_identifier(names.identifier((text,)))
+
+
+@pytest.mark.parametrize("text", ["", ".a", "a/b", "a\\b", "a~b", "a%b", "a:b", "a\nb", "nul\0", "a\u0308"])
+def test_what_no_file_system_or_key_should_hold_is_no_identifier(text):
+    assert not names.is_identifier(text)
+    assert names.is_identifier("a+b=C3-ä 1")

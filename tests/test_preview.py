@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagemask import images, manifest
-from imagemask.errors import InputError
+from imagemask.errors import InputError, UsageError
 from imagemask.preview import choose, evenly, preview, shares
 
 CAPACITIES = st.lists(st.integers(0, 12), max_size=8)
@@ -170,5 +170,22 @@ def test_a_picture_that_cannot_be_shown_is_an_error_with_its_key(dataset, damage
 
 
 def test_a_sheet_that_cannot_be_written_is_an_error(dataset):
+    (dataset / "preview.png").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
+        preview(dataset, dataset / "preview.png")
+
+
+def test_a_sheet_for_a_folder_that_is_not_there_says_which(dataset):
+    with pytest.raises(InputError, match=r"none: there is no such folder\. Make it"):
         preview(dataset, dataset / "none" / "preview.png")
+
+
+@pytest.mark.parametrize("name", ["sheet.jpg", "sheet", "sheet.png.tif"])
+def test_a_sheet_is_a_png_and_nothing_else(dataset, name):
+    with pytest.raises(UsageError, match=rf"{name}: a preview is a PNG\. Give --out"):
+        preview(dataset, dataset / name)
+    assert not (dataset / name).exists()
+
+
+def test_capitals_in_a_name_do_not_matter(dataset):
+    assert preview(dataset, dataset / "SHEET.PNG").stat().st_size > 100

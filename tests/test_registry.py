@@ -3,11 +3,16 @@
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Literal, Optional
 
 import pytest
+from click.testing import CliRunner
 
-from imagemask import registry
+from imagemask import documents, registry
+from imagemask.cli import build, main
 from imagemask.errors import InputError, UsageError
+from imagemask.registry import Kind
 
 PLUG_IN = """
 from imagemask.types import Options
@@ -35,13 +40,17 @@ def plug_in(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
     def register(code=PLUG_IN, name="moon", package="moon_slices"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").touch()
-        (tmp_path / package / "generator.py").write_text(code)
-        (tmp_path / package / "moon.toml").write_text(TOML)
-        points.append(EntryPoint(name, f"{package}.generator", "imagemask.generators"))
-        for module in (package, f"{package}.generator"):
-            monkeypatch.delitem(sys.modules, module, raising=False)
+        """In a package; in the folder itself where that is ""."""
+        folder = tmp_path / package
+        folder.mkdir(exist_ok=True)
+        module = f"{package}.generator" if package else "moon_alone"
+        if package:
+            (folder / "__init__.py").touch()
+        (folder / f"{module.rpartition('.')[2]}.py").write_text(code)
+        (folder / "moon.toml").write_text(TOML)
+        points.append(EntryPoint(name, module, "imagemask.generators"))
+        for one in filter(None, (package, module)):
+            monkeypatch.delitem(sys.modules, one, raising=False)
 
     return register
 
@@ -76,12 +85,112 @@ def test_a_plug_in_stands_beside_the_built_in_ones(plug_in):
     assert registry.source("moon").labels == {1: "crater"}
 
 
-def test_a_plug_in_that_is_one_module_has_its_manifest_in_the_same_place(plug_in, monkeypatch):
-    plug_in()
-    module = registry.load("moon")
-    monkeypatch.setattr(module, "__package__", "")
-    monkeypatch.setattr(module, "__name__", "moon_slices")
+def test_a_plug_in_that_is_one_module_has_its_manifest_beside_it(plug_in, tmp_path):
+    plug_in(package="")
+    assert registry.load("moon").__package__ == ""
     assert registry.source("moon").name == "moon"
+    (tmp_path / "moon.toml").unlink()
+    with pytest.raises(InputError, match=r"no source manifest moon.toml beside moon_alone"):
+        registry.source("moon")
+
+
+def test_a_plug_in_that_is_a_package_has_its_manifest_inside(plug_in, tmp_path, monkeypatch):
+    plug_in()
+    (tmp_path / "moon_slices" / "__init__.py").write_text(PLUG_IN)
+    point = EntryPoint("moon", "moon_slices", "imagemask.generators")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    assert registry.source("moon").name == "moon"
+
+
+BROKEN = {
+    "raise OSError('no such moon')": "OSError: no such moon",
+    "import moon_that_is_not_there": "ModuleNotFoundError: No module named 'moon_that_is_not_there'",
+    "def": "SyntaxError: invalid syntax",
+}
+
+
+@pytest.mark.parametrize(("code", "said"), BROKEN.items())
+def test_a_plug_in_that_cannot_be_imported_is_named_with_its_distribution(plug_in, code, said):
+    plug_in(code)
+    for ask in (registry.load, registry.source):
+        with pytest.raises(InputError) as caught:
+            ask("moon")
+        assert str(caught.value).startswith(
+            f"generator moon (moon_slices.generator, of moon_slices) cannot be imported: {said}"
+        )
+        assert caught.value.remedy == "Repair or uninstall moon_slices"
+
+
+def test_the_distribution_of_an_entry_point_is_named_where_it_is_known(plug_in, monkeypatch):
+    monkeypatch.setattr(EntryPoint, "dist", type("Dist", (), {"name": "moon-slices-dist"})())
+    plug_in("def")
+    with pytest.raises(InputError, match="Repair or uninstall moon-slices-dist"):
+        registry.load("moon")
+
+
+@pytest.mark.parametrize("words", [["list"], ["build", "--help"], ["check", "--help"]])
+def test_a_broken_plug_in_is_a_note_and_hides_nobody_else(plug_in, words):
+    plug_in("def")
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "lung-tumor" in done.stdout
+    assert "moon" not in done.stdout
+    assert done.stderr.startswith("imagemask: note: generator moon (moon_slices.generator, of moon_slices) cannot be")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_broken_plug_in_is_one_line_where_it_is_asked_for_and_a_finding_among_manifests(plug_in):
+    plug_in("def")
+    for words in (["build", "moon"], ["check", "moon", "--help"], ["info", "moon"]):
+        done = CliRunner().invoke(main, words, catch_exceptions=False)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (4, 1)
+    assert [(one.code, one.file) for one in documents.check_paths().findings] == [("IM106", "moon.toml")]
+
+
+KINDS = [
+    (bool, Kind(bool)),
+    (int, Kind(int)),
+    (float | None, Kind(float)),
+    (Optional[str], Kind(str)),  # noqa: UP045  the older spelling
+    (Literal["a", "b"], Kind(str, ("a", "b"))),
+    (Literal["a"] | None, Kind(str, ("a",))),
+    (tuple[int, ...], Kind(int, many=True)),
+    (tuple[Literal["a", "b"], ...], Kind(str, ("a", "b"), many=True)),
+    *[(kind, None) for kind in (list[int], dict, Path, int | str, bool | None, None, Literal[1, 2], complex, object)],
+    *[(kind, None) for kind in (tuple[int, int], tuple[bool, ...], tuple[tuple[int, ...], ...])],
+    (tuple[int, ...] | None, None),
+]
+
+
+@pytest.mark.parametrize(("annotation", "kind"), KINDS, ids=str)
+def test_a_type_has_its_kind_of_option_or_none(annotation, kind):
+    assert registry.kind_of(annotation) == kind
+
+
+FIELD = "Field(1, description='x')"
+MISFITS = [
+    (f"size: int = {FIELD}", "the option size is called as an option that every source has"),
+    (f"crop: int = {FIELD}", "the option crop is called as"),
+    ("phase: int = 1", "the option phase has no description"),
+    ("phase: int = Field(description='x')", "the option phase has no default"),
+    ("phase: dict = Field({}, description='x')", "the option phase is of a type that no option has: .*dict"),
+]
+
+
+@pytest.mark.parametrize(("field", "said"), MISFITS)
+def test_options_that_cannot_be_options_of_a_command_are_refused(plug_in, field, said):
+    plug_in(f"{PLUG_IN}\nfrom pydantic import Field\nclass Options(Options):\n    {field}\n")
+    with pytest.raises(InputError, match=rf"generator moon \(moon_slices.generator\): {said}"):
+        registry.load("moon")
+
+
+def test_the_names_that_are_taken_are_those_of_the_commands():
+    taken = {"help", "h"}
+    for group in (build, main.commands["check"]):
+        for param in group.make("x", [], []).params:
+            spelled = [*param.opts, *param.secondary_opts]
+            taken |= {param.name, *(one.lstrip("-").replace("-", "_") for one in spelled)}
+    assert taken == registry.RESERVED
 
 
 @pytest.mark.parametrize(

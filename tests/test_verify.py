@@ -459,6 +459,7 @@ BREAKS = [
     ("IM024", 3, "a laid-out mask is missing", True, laid_out(unlink("train/masks/case_0-0000~fliph.png"))),
     ("IM024", None, "a laid-out image too many", True, laid_out(added("test/images/case_9-0000.png"))),
     ("IM024", 2, "a laid-out image differs", False, laid_out(added("train/images/case_0-0000.png"))),
+    ("IM025", 1, "no row", True, lambda broken: broken.text(lambda data: data[: data.index(b"\n") + 1])),
 ]
 
 
@@ -595,13 +596,13 @@ def test_a_divided_patient_is_one_finding_that_counts_its_pairs(dataset):
     assert finding.message == "patient 'patient_0' stands in train (3 pairs), valid (3 pairs)"
 
 
-def test_a_dataset_without_pairs_has_nothing_to_find_but_its_counts(dataset):
+def test_a_dataset_without_pairs_is_not_in_order(dataset):
     broken = without_split(Broken(dataset))
     broken.rows = []
     broken.save()
-    for folder in ("images", "masks"):
-        shutil.rmtree(dataset / folder)
-    assert set(codes(verify.verify(dataset))) == {"IM022"}
+    report = verify.verify(dataset)
+    assert (codes(report), report.pairs, report.exit_code) == (["IM025"], 0, 5)
+    assert codes(report) == [one.code for one in verify.check_manifest(dataset / "manifest.csv")]
 
 
 def test_what_operating_systems_leave_behind_is_no_finding(dataset):
@@ -639,7 +640,7 @@ def test_two_workers_give_the_same_report_as_one_and_count_every_pair(dataset, m
 
 
 def test_a_worker_that_dies_is_an_error_and_not_a_healthy_dataset(dataset, monkeypatch):
-    monkeypatch.setattr(pool, "run", lambda call, tasks, *, workers, died: map(died, tasks))
+    monkeypatch.setattr(pool, "run", lambda call, tasks, *, died, **_: map(died, tasks))
     with pytest.raises(InputError, match=r"a worker died at one of the 9 pairs from case_0-0000 on\. .*--workers"):
         verify.verify(dataset)
 

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from imagemask import files, pool, registry
 from imagemask.build import case as one_case
 from imagemask.build import folder, fragments, swap
@@ -23,8 +21,9 @@ from imagemask.build.fragments import FORMAT, Fragment, Plan
 from imagemask.build.merge import Counts, Merged
 from imagemask.build.merge import merge as join
 from imagemask.cases import discover as in_order
+from imagemask.cases import relative
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.types import Case, DescribesItself, Options, Recipe, Source
+from imagemask.types import Case, DescribesItself, Options, Recipe, Source, from_options
 
 __all__ = ["FORMAT", "Built", "Counts", "How", "Job", "Merged", "Progress", "discover", "merge", "prepare", "run"]
 
@@ -74,7 +73,7 @@ def prepare(
     """
     generator = registry.load(name)
     raw = _raw_folder(name, raw)
-    chosen = _options(generator.Options, options)
+    chosen = from_options(generator.Options, options)
     published = source = registry.source(name)
     if isinstance(generator, DescribesItself):
         source = generator.describe(source, raw, chosen)
@@ -97,13 +96,6 @@ def _raw_folder(name: str, raw: Path | None) -> Path:
     return found
 
 
-def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
-    try:
-        return kind.model_validate(dict(given))
-    except ValidationError as error:
-        raise UsageError(_first(error)) from error
-
-
 def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Options) -> Recipe:
     from imagemask import augment, pixels
 
@@ -115,10 +107,8 @@ def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Option
     fields["window"] = tuple(f"{_shortest(low)}:{_shortest(high)}" for low, high in bounds)
     for several in ("crops", "flips", "rotations"):  # the order in which they are asked for makes no other dataset
         fields[several] = tuple(sorted(set(fields.get(several, ()))))
-    try:
-        recipe = Recipe(generator=name, name=source.name, options=options.model_dump(mode="json"), **fields)
-    except ValidationError as error:
-        raise UsageError(_first(error)) from error
+    facts = {"generator": name, "name": source.name, "options": options.model_dump(mode="json")}
+    recipe = from_options(Recipe, {**facts, **fields})
     augment.variants(recipe)  # raises what is wrong with an angle before anything is written
     if recipe.stretch and recipe.size is None:
         raise UsageError("--stretch without --size", remedy="Give the side that pictures are to be squashed to")
@@ -127,12 +117,6 @@ def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Option
 
 def _shortest(number: float) -> str:
     return str(int(number)) if number == int(number) else repr(float(number))
-
-
-def _first(error: ValidationError) -> str:
-    one = error.errors()[0]
-    option = "--" + str(one["loc"][0]).replace("_", "-") if one["loc"] else "the options"
-    return f"{option} {one.get('input')!r}: {one['msg'].removeprefix('Value error, ')}"
 
 
 def _refuse_nested(raw: Path, dataset: Path) -> None:
@@ -187,7 +171,7 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
 
 def _passed_over(raw: Path) -> tuple[str, ...]:
     listing = files.walk(raw)
-    return tuple(fragments.relative(path, raw) for path in (*listing.links, *listing.unreadable))
+    return tuple(relative(path, raw) for path in (*listing.links, *listing.unreadable))
 
 
 def merge(dataset: Path) -> Merged:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagemask import files, manifest, registry
 from imagemask.build import fragments
 from imagemask.build.fragments import Fragment
+from imagemask.cases import relative, require_text
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import Case, Recipe, Row, Slice, Source
 
@@ -86,10 +87,10 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     key = ""
     earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
-        _require_names(case, job.raw)
+        require_text(case, job.raw)
         stamps = _stamps(case)
         inputs = {path: files.sha256(path) for path in (*case.images, *case.masks)}
-        named = {fragments.relative(path, job.raw): value for path, value in inputs.items()}
+        named = {relative(path, job.raw): value for path, value in inputs.items()}
         key = fragments.key(fragments.plan_key(job.recipe, job.source), case, named)
         if earlier and earlier.key == key and earlier.outcome == "built" and _pictures_are_whole(job.dataset, earlier):
             return _done(earlier, resumed=True)
@@ -227,9 +228,8 @@ def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, inputs: Mapping[Path
     file = piece.source or case.images[0]
     flags = {*case.flags, *pair.flags, *_lost(piece, [pair])}
     spacing = pair.spacing or (None, None)
-    key = f"{case.id}-{piece.index:04d}" + (f"~{pair.variant}" if pair.variant else "")
     return Row(
-        key=key,
+        key=manifest.key_of(case.id, piece.index, pair.variant),
         dataset=job.recipe.name,
         patient=case.patient,
         group=case.group or case.patient,
@@ -250,7 +250,7 @@ def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, inputs: Mapping[Path
         pad=" ".join(map(str, pair.pad)),
         foreground=sum(pair.counts[1:]),
         classes=" ".join(str(value) for value, count in enumerate(pair.counts) if value and count),
-        source=fragments.relative(file, job.raw),
+        source=relative(file, job.raw),
         source_sha256=inputs.get(file, ""),
         digest=pair.digest,
         extra={column: case.extra.get(column, "") for column in job.source.columns},
@@ -274,15 +274,6 @@ def _require_unchanged(case: Case, stamps: list[tuple[int, int]]) -> None:
         if now != before:
             reason = f"{path.name} changed while it was read"
             raise CaseError("changed_while_read", reason, file=path, remedy="Run again when it rests")
-
-
-def _require_names(case: Case, raw: Path) -> None:
-    """Raises CaseError where the name of a file is not text, as some systems allow: no table could hold it."""
-    for path in (*case.images, *case.masks):
-        written = fragments.relative(path, raw)
-        if not path.as_posix().endswith(written):  # it was escaped
-            reason = f"the name {written} is not UTF-8"
-            raise CaseError("undecodable_name", reason, file=path, remedy="Rename the file")
 
 
 def _pictures_are_whole(dataset: Path, fragment: Fragment) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Estimate:
 
 
 def estimate(job: Job, how: build.How) -> Estimate:
-    """Build the case of median size into a temporary folder, and scale by bytes. Writes nothing elsewhere.
+    """Build a case of median size into a temporary folder, and scale by bytes. Writes nothing elsewhere.
 
     Raises InputError where there is no case.
     """
@@ -36,31 +37,39 @@ def estimate(job: Job, how: build.How) -> Estimate:
     share = build.discover(job)[number - 1 :: shards]
     todo = sorted((one for one in share if one.id not in job.source.excluded), key=lambda one: one.bytes)
     workers = how.workers or build.suggested_workers(todo)
+    case, seconds, written = _measured(job, todo)
     total = sum(one.bytes for one in todo)
-    seconds, written, sample = 0.0, 0, ""
-    if todo:
-        case = todo[len(todo) // 2]
-        seconds, written = _measure(job, case)
-        scale = total / case.bytes if case.bytes else len(todo)
-        seconds, written, sample = seconds * scale / workers, int(written * scale), case.id
+    scale = 0.0 if case is None else total / case.bytes if case.bytes else len(todo)
     return Estimate(
         cases=len(todo),
         excluded=len(share) - len(todo),
-        bytes_in=total,
-        bytes_out=written,
-        seconds=round(seconds, 1),
+        bytes_in=sum(path.stat().st_size for one in todo for path in (*one.images, *one.masks)),
+        bytes_out=int(written * scale),
+        seconds=round(seconds * scale / workers, 1),
         workers=workers,
         memory_per_worker=build.memory_per_worker(todo),
-        measured_on=sample,
+        measured_on=case.id if case else "",
     )
 
 
-def _measure(job: Job, case: Case) -> tuple[float, int]:
+def _measured(job: Job, todo: Sequence[Case]) -> tuple[Case | None, float, int]:
+    """The first case from the middle on that can be built, the seconds that it took and the bytes that it wrote."""
+    middle = len(todo) // 2
+    for case in (*todo[middle:], *todo[:middle]):
+        found = _measure(job, case)
+        if found is not None:
+            return case, *found
+    return None, 0.0, 0
+
+
+def _measure(job: Job, case: Case) -> tuple[float, int] | None:
     with tempfile.TemporaryDirectory(prefix="imagemask-") as folder:
         trial = replace(job, dataset=Path(folder))
         for name in (one_case.IMAGES, one_case.MASKS, build.fragments.FOLDER):
             files.make_folder(trial.dataset / name)
         start = time.perf_counter()
-        one_case.run(trial, case)
+        done = one_case.run(trial, case)
         seconds = time.perf_counter() - start
+        if done.outcome != "built":
+            return None
         return seconds, sum(path.stat().st_size for path in trial.dataset.rglob("*.png"))

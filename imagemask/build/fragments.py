@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from imagemask.cases import relative
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.files import output_error, write_atomic
 from imagemask.types import Case, Recipe, Source
@@ -195,17 +195,6 @@ def quarantined(case: Case, error: CaseError, *, raw: Path, key: str = "") -> Fr
     reason = error.reason.replace(f"{raw}/", "")
     note = Quarantine(file=file, stage=error.stage, code=error.code, reason=reason, remedy=error.remedy)
     return Fragment(case=case.id, key=key, outcome="quarantined", quarantine=note)
-
-
-def relative(path: Path, raw: Path) -> str:
-    """``path`` as the manifest names it: relative to the raw folder where it lies below it, with forward slashes.
-
-    Bytes of a name that are no text are written in hexadecimal, after a backslash and an x.
-    """
-    if not path.is_absolute():
-        return path.as_posix()
-    name = path.relative_to(raw).as_posix() if path.is_relative_to(raw) else path.name
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
 def _digest(document: object) -> str:

@@ -31,7 +31,8 @@ Exit codes: 0 done; 2 refused before work; 3 finished, with quarantined cases; 4
 130 interrupted (run again to resume); 1 a bug.
 """
 _INTERRUPTED = 130
-_BAD_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_BAD_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 class _Group(click.Group):
@@ -41,16 +42,20 @@ class _Group(click.Group):
         from pathlib import Path
 
         from imagemask import files
-        from imagemask.errors import ImagemaskError
+        from imagemask.errors import ImagemaskError, InputError
 
         try:
             return super().invoke(ctx)
         except ImagemaskError as error:
             _fail(ctx, error)
         except OSError as error:
-            if error.errno not in _BAD_OUTPUT:
+            if error.errno in _FORBIDDEN:  # of reading or of writing: the system does not say
+                reason = f"{error.filename or 'a file'}: {error.strerror}"
+                _fail(ctx, InputError(reason, remedy="Check the permissions of this file, and of the folders above it"))
+            elif error.errno in _BAD_OUTPUT:
+                _fail(ctx, files.output_error(Path(error.filename or "."), error))
+            else:
                 raise
-            _fail(ctx, files.output_error(Path(error.filename or "."), error))
         except KeyboardInterrupt:
             click.echo("imagemask: interrupted. What is done is kept: run the same command again to go on", err=True)
             ctx.exit(_INTERRUPTED)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
 
 from imagemask.cli import show
+from imagemask.cli.options import Sources
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -54,50 +54,24 @@ _RUN = (
 )
 
 
-class _Sources(click.Group):
-    """One command a generator, made when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The registered names; no generator is imported for them."""
-        from imagemask import registry
-
-        return registry.names()
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        """The command of a generator, with the fields of its Options as options."""
-        from imagemask import registry
-
-        generator = registry.load(cmd_name)
-        own: list[click.Parameter] = [_option(name, field) for name, field in generator.Options.model_fields.items()]
-        command = click.Command(
-            cmd_name, callback=_callback(cmd_name, list(generator.Options.model_fields)), params=own
-        )
-        command.help = f"{registry.source(cmd_name).title}."
-        for decorate in (*_RECIPE, *_RUN):
-            decorate(command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Names and titles, from the source manifests alone."""
-        from imagemask import registry
-
-        with formatter.section("Sources"):
-            formatter.write_dl([(name, registry.source(name).title) for name in registry.names()])
+def _command(name: str, own: list[click.Parameter], fields: list[str]) -> click.Command:
+    command = click.Command(name, callback=_callback(name, fields), params=own)
+    for decorate in (*_RECIPE, *_RUN):
+        decorate(command)
+    return command
 
 
-@click.group(cls=_Sources)
-def build() -> None:
-    """Turn a raw source into a dataset of image/mask pairs."""
+build = Sources(name="build", make=_command, help="Turn a raw source into a dataset of image/mask pairs.")
 
 
-def _callback(name: str, own: list[str]) -> Callable[..., None]:
+def _callback(name: str, fields: list[str]) -> Callable[..., None]:
     def run(**given: Any) -> None:
-        options = {key: given.pop(key) for key in own}
+        options = {key: given.pop(key) for key in fields}
         recipe = {
             key: given.pop(key) for key in ("size", "stretch", "crops", "keep_empty", "flips", "rotations", "combine")
         }
         window = given.pop("window")
-        recipe["window"] = tuple(window.split(",")) if window else None
+        recipe["window"] = tuple(part.strip() for part in window.split(",")) if window else None
         _run(name, recipe, options, **given)
 
     return run
@@ -167,6 +141,11 @@ def _print_built(built: Any, as_json: bool) -> None:
         click.echo(f"When every shard has ended: imagemask merge {show.path(built.dataset)}")
     else:
         _print_merged(built.merged, resumed=built.resumed)
+    if built.left:
+        show.warn(f"no longer in the source, and removed: {show.some(built.left)}")
+    if built.passed_over:
+        names = show.some(built.passed_over)
+        show.warn(f"not read, as links out of the source or folders that cannot be listed: {names}")
 
 
 def _print_merged(merged: Any, *, resumed: int = 0) -> None:
@@ -210,30 +189,11 @@ def merge(dataset: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from imagemask import build as library
+    from imagemask import manifest
 
-    merged = library.merge(dataset.absolute())
+    merged = library.merge(manifest.find(dataset, Path()).absolute())
     if as_json:
         show.print_json("merge", asdict(merged))
     else:
         _print_merged(merged)
     _exit(merged.counts.quarantined)
-
-
-def _option(name: str, field: Any) -> click.Option:
-    """A field of a generator's Options as an option: a bool is a flag, a Literal a choice, a tuple may be repeated."""
-    kind, default = _without_none(field.annotation), field.get_default(call_default_factory=True)
-    text = field.description[:1].upper() + field.description[1:]
-    declared = [f"--{name.replace('_', '-')}", name]
-    if kind is bool:
-        return click.Option(declared, is_flag=True, default=default, help=text)
-    if get_origin(kind) is Literal:
-        return click.Option(declared, type=click.Choice(get_args(kind)), default=default, show_default=True, help=text)
-    if get_origin(kind) is tuple:
-        return click.Option(declared, type=get_args(kind)[0], multiple=True, default=default, help=text)
-    return click.Option(declared, type=kind, default=default, show_default=default is not None, help=text)
-
-
-def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, UnionType):
-        return next(part for part in get_args(annotation) if part is not type(None))
-    return annotation

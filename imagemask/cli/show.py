@@ -50,13 +50,19 @@ def print_findings(schema: str, report: Any, annotations: list[str] | None, *, a
         for one in report.findings:
             place = f"{one.file}:{one.line}" if one.line is not None else one.file
             click.echo(f"{place}: {one.code} {one.message}. {one.remedy}")
-        seen = f"{report.pairs} pairs" if hasattr(report, "pairs") else f"{len(report.documents)} manifests"
-        click.echo(f"{seen}: {len(report.findings) or 'no'} findings")
+        seen = _count(report.pairs, "pair") if hasattr(report, "pairs") else _count(len(report.documents), "manifest")
+        click.echo(f"{seen}: {_count(len(report.findings), 'finding')}")
 
 
 def warn(text: str) -> None:
     """A note to a person, on stderr."""
     click.echo(f"imagemask: note: {text}", err=True)
+
+
+def some(names: Sequence[str]) -> str:
+    """How many names there are, and the first few; "" for none."""
+    shown = ", ".join(names[:8])
+    return f"{len(names)}: {shown}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
 def path(place: Path) -> str:
@@ -75,7 +81,7 @@ def size(count: float) -> str:
 
 
 class Bar:
-    """A progress bar of cases and slices on stderr; nothing where stderr is not a terminal."""
+    """A progress bar of cases (and slices, where they are counted) on stderr; nothing where that is no terminal."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -92,9 +98,15 @@ class Bar:
 
     def step(self, done: Any) -> None:
         """A case has ended, with ``done.slices`` slices read."""
-        self.slices += done.slices
+        self.slices += getattr(done, "slices", 0)
         if self.bar is not None:
             self.bar.update(1, done)
+
+    def count(self, done: int, cases: int) -> None:
+        """``done`` of ``cases`` have ended; the first call draws the bar."""
+        if done == 1:
+            self.start(cases)
+        self.step(done)
 
     def finish(self) -> None:
         """End the bar's line."""
@@ -102,7 +114,11 @@ class Bar:
             self.bar.render_finish()
 
     def _counted(self) -> str:
-        return f"{self.slices} slices"
+        return f"{self.slices} slices" if self.slices else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def _is_number(text: str) -> bool:

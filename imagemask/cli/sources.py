@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from imagemask.cli import show
+from imagemask.cli.options import Sources
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -18,7 +21,9 @@ def list_(as_json: bool) -> None:
     """List the sources that can be built."""
     from imagemask import registry
 
-    found = [registry.source(name) for name in registry.names()]
+    found, broken = registry.described()
+    for error in broken:
+        show.warn(str(error))
     if as_json:
         kept = {"name", "title", "licence", "group"}
         show.print_json("list", {"sources": [source.model_dump(mode="json", include=kept) for source in found]})
@@ -89,25 +94,47 @@ def phantom(name: str, folder: Path | None, **given: Any) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: is there already, and not empty", remedy="Give another DIR")
     generator.phantom(target, **given)
-    click.echo(f"{target}: a phantom of {name}, {given['patients']} patients. Next: imagemask check {name}")
+    where = "" if target == Path("raw") / name else f" --raw {shlex.quote(str(target))}"
+    click.echo(f"{target}: a phantom of {name}, {given['patients']} patients. Next: imagemask check {name}{where}")
 
 
-@click.command()
-@click.argument("name")
-@click.option("--raw", type=_FOLDER, help="The raw source. [default: raw/NAME]")
-@show.as_json
-def check(name: str, raw: Path | None, as_json: bool) -> None:
-    """Hold a raw folder against what is known of source NAME, before any work."""
-    from dataclasses import asdict
+def _check(name: str, own: list[click.Parameter], fields: list[str]) -> click.Command:
+    command = click.Command(name, callback=_checking(name, fields), params=own)
+    for decorate in (click.option("--raw", type=_FOLDER, help="The raw source. [default: raw/NAME]"), show.as_json):
+        decorate(command)
+    return command
 
-    from imagemask import check as library
 
-    report = library.check(name, raw or Path("raw") / name)
-    if as_json:
-        show.print_json("check", asdict(report))
-    else:
-        _print_check(report)
-    click.get_current_context().exit(report.exit_code)
+check = Sources(
+    name="check",
+    make=_check,
+    help="""Hold a raw folder against what is known of its source, before any work.
+
+    Every case is opened as a build would, up to its first slice. What lies deeper shows when it is built: a damaged
+    end of a CT image, a voxel that is no number, a label that nobody named.
+    """,
+)
+
+
+def _checking(name: str, fields: list[str]) -> Callable[..., None]:
+    def run(*, raw: Path | None, as_json: bool, **given: Any) -> None:
+        from dataclasses import asdict
+
+        from imagemask import check as library
+
+        options = {key: given[key] for key in fields}
+        bar = show.Bar(f"check {name}")
+        try:
+            report = library.check(name, raw or Path("raw") / name, options, progress=bar.count)
+        finally:
+            bar.finish()
+        if as_json:
+            show.print_json("check", asdict(report))
+        else:
+            _print_check(report)
+        click.get_current_context().exit(report.exit_code)
+
+    return run
 
 
 def _print_check(report: Any) -> None:
@@ -117,11 +144,11 @@ def _print_check(report: Any) -> None:
             ("source", report.source + (", a phantom" if report.phantom else "")),
             ("raw", report.raw),
             ("found", counts),
-            ("missing", _some(report.missing)),
-            ("extra", _some(report.extra)),
+            ("missing", show.some(report.missing)),
+            ("extra", show.some(report.extra)),
             ("junk", f"{report.junk} files of operating systems, passed over" if report.junk else ""),
-            ("links", _some(report.links)),
-            ("unreadable", _some(report.unreadable)),
+            ("links", show.some(report.links)),
+            ("unreadable", show.some(report.unreadable)),
         ]
     )
     for archive in report.archives:
@@ -141,11 +168,6 @@ def _print_check(report: Any) -> None:
 
 def _of(expected: int | None) -> str:
     return "" if expected is None else f" of {expected}"
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{len(names)}: {shown}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
 @click.command()

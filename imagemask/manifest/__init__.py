@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row) if field.name != "extra")
 MANIFEST, DATASET, QUARANTINE, SPLIT = "manifest.csv", "dataset.json", "quarantine.csv", "split.csv"
+DATASETS = "datasets"
+"""The folder of a workspace that holds datasets."""
 _NUMBERS = {
     "slice": "int64",
     "height": "int64",
@@ -116,6 +118,13 @@ def _quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
 
 
+def from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """A frame of whole columns, those of a manifest first."""
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(cells, dtype=_NUMBERS.get(name, "str")) for name, cells in columns.items()})
+
+
 def table(rows: Iterable[Mapping[str, Any]], extra: Sequence[str] = ()) -> pd.DataFrame:
     """Rows as a frame with the columns of a manifest, then ``extra``, the source's own."""
     import pandas as pd
@@ -129,6 +138,11 @@ def record(row: Row) -> dict[str, Any]:
     """A row as a flat mapping, column: value, the source's own columns included."""
     flat = {name: getattr(row, name) for name in COLUMNS}
     return flat | dict(row.extra)
+
+
+def key_of(case: str, index: int, variant: str = "") -> str:
+    """The key of the pair of a case, slice and variant: ``lung_001-0153~fliph``."""
+    return f"{case}-{index:04d}" + (f"~{variant}" if variant else "")
 
 
 def digest(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> str:
@@ -187,14 +201,15 @@ def to_labels(mask: NDArray[np.uint8], dataset: Mapping[str, Any]) -> NDArray[np
 def find(dataset: Path | None, here: Path) -> Path:
     """The dataset folder to work on: the one given; else ``here`` if it holds a manifest; else the one in datasets/.
 
-    Raises UsageError where there are none or several.
+    Given may be its folder, its manifest.csv, or the bare name of a folder in datasets/. Raises UsageError where there
+    are none or several.
     """
     if dataset is not None:
-        return dataset
+        return _given(dataset, here)
     if (here / MANIFEST).is_file():
         return here
     found = sorted(
-        path.parent for path in (here / "datasets").glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")
+        path.parent for path in (here / DATASETS).glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")
     )
     if len(found) == 1:
         return found[0]
@@ -202,3 +217,12 @@ def find(dataset: Path | None, here: Path) -> Path:
         raise UsageError("there is no dataset here", remedy="Build one (imagemask build NAME), or name its folder")
     names = ", ".join(str(path.relative_to(here)) for path in found)
     raise UsageError(f"there are {len(found)} datasets here: {names}", remedy="Name the one that you mean")
+
+
+def _given(dataset: Path, here: Path) -> Path:
+    if dataset.name == MANIFEST and (here / dataset).is_file():
+        return dataset.parent
+    named = here / DATASETS / dataset
+    if not (here / dataset).exists() and dataset.parts == (dataset.name,) and named.is_dir():
+        return named
+    return dataset

@@ -2,7 +2,7 @@
 
 The codes (``CODES`` in ``findings``) are documented in docs/verify.md:
 
-* IM001 to IM011: manifest.csv itself: form, cells, keys, order; splits, divided patients, split.csv; its name.
+* IM001 to IM011, IM025: manifest.csv itself: form, cells, keys, order; splits, divided patients, split.csv; its name.
 * IM012 to IM020: the pictures: missing, stray, unreadable, of another size, depth, values, counts or pixels.
 * IM021 to IM024: dataset.json, its counts, quarantine.csv, the laid-out folders.
 * IM101 to IM106: source manifests (``imagemask.documents``).
@@ -119,7 +119,8 @@ def _pictures(
 ) -> Iterator[list[Finding]]:
     from imagemask import pool
 
-    for ended, findings in pool.run(_ended, tasks, workers=workers, died=_died):
+    make = pool.in_process if workers == 1 else pool.processes
+    for ended, findings in pool.run(_ended, tasks, workers=workers, died=_died, make=make):
         if progress:
             progress(ended)
         yield findings

@@ -33,7 +33,9 @@ class Finding:
 
 
 _RESTORE = "Restore manifest.csv from a backup, or run `imagemask merge` to write it again from the fragments"
-_REBUILD = "Build again: a pair that is missing or damaged is written anew"
+_REBUILD = "Build again: what is missing, or of another length than it was written with, is written anew"
+_REMAKE = "Remove the file of its case in fragments/ and build again: all pairs of the case are written anew"
+_EITHER = f"Run `imagemask merge`, which writes the row again. If that does not help: {_REMAKE[0].lower()}{_REMAKE[1:]}"
 _RESPLIT = "Run `imagemask split` again"
 _MERGE = "Run `imagemask merge` to write it again from the fragments"
 _TOML = "docs/manifests.md lists the keys of a source manifest"
@@ -54,17 +56,20 @@ CODES = {
     "IM013": Code(
         "a file in images/ or masks/ has no row", "Remove it; `imagemask merge` removes what no fragment names"
     ),
-    "IM014": Code("a picture cannot be read as a PNG", _REBUILD),
-    "IM015": Code("a picture has another size than its row", _REBUILD),
-    "IM016": Code("an image is not 8-bit with one or three channels, or a mask not 8-bit with one", _REBUILD),
-    "IM017": Code("a mask holds a value that dataset.json does not declare", _REBUILD),
-    "IM018": Code("a mask has another number of foreground pixels than its row", _RESTORE),
-    "IM019": Code("a mask holds other classes than its row", _RESTORE),
-    "IM020": Code("the pixels of a pair are not those that were built", _REBUILD),
+    "IM014": Code("a picture cannot be read as a PNG", _REMAKE),
+    "IM015": Code("a picture has another size than its row", _REMAKE),
+    "IM016": Code("an image is not 8-bit with one or three channels, or a mask not 8-bit with one", _REMAKE),
+    "IM017": Code("a mask holds a value that dataset.json does not declare", _REMAKE),
+    "IM018": Code("a mask has another number of foreground pixels than its row", _EITHER),
+    "IM019": Code("a mask holds other classes than its row", _EITHER),
+    "IM020": Code("the pixels of a pair are not those that were built", _EITHER),
     "IM021": Code("dataset.json is missing or does not hold what it must", _MERGE),
     "IM022": Code("a count of dataset.json is not that of manifest.csv, or the counts contradict each other", _MERGE),
     "IM023": Code("quarantine.csv is missing, damaged, or lists other cases than dataset.json counts", _MERGE),
     "IM024": Code("train/, valid/ and test/ are not those of this manifest.csv", _RESPLIT),
+    "IM025": Code(
+        "manifest.csv holds no pair", "Run `imagemask merge`, or build again, with --keep-empty if every mask is empty"
+    ),
     "IM101": Code("a source manifest is not TOML, or a key of it is wrong", _TOML),
     "IM102": Code(
         "a source manifest names no licence or no citation", "State both: they are written into every dataset"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from imagemask.errors import InputError
-from imagemask.manifest import COLUMNS
+from imagemask.manifest import COLUMNS, key_of
+from imagemask.names import is_identifier
 from imagemask.types import SPLITS
 from imagemask.verify.findings import Finding, found
 
@@ -25,7 +25,6 @@ LEVELS = ("patient", "group", "case")
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
-_CASE = re.compile(r"[^/\\~%\x00-\x1f\x7f]+")
 _VARIANT = re.compile(r"([a-z0-9.-]+(\+[a-z0-9.-]+)*)?")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -39,7 +38,7 @@ class Table:
 
 
 def read(path: Path) -> tuple[Table | None, list[Finding]]:
-    """The manifest at ``path``, every cell as text; None and what is wrong where it is not a table of a manifest.
+    """The manifest at ``path``, every cell as text; None and what is wrong where it is no manifest's table, or empty.
 
     Raises InputError where there is no such file, or the system does not let it be read.
     """
@@ -98,7 +97,7 @@ def _rows(text: TextIO) -> tuple[list[int], list[Finding]]:
             begin = reader.line_num + 1
     except csv.Error as error:
         return [], [found("IM001", str(error), line=reader.line_num)]
-    return lines, []
+    return lines, [] if lines else [found("IM025", "there is a header, and no row", line=1)]
 
 
 def _not_utf8(data: bytes) -> Finding:
@@ -131,10 +130,6 @@ def _is_length(text: str) -> bool:
     return not text or (_NUMBER.fullmatch(text) is not None and 0 < float(text) < math.inf)
 
 
-def _is_case(text: str) -> bool:
-    return _CASE.fullmatch(text) is not None and unicodedata.is_normalized("NFC", text)
-
-
 def _are_classes(text: str) -> bool:
     parts = text.split(" ") if text else []
     return all(map(_is_size, parts)) and [*map(int, parts)] == sorted({*map(int, parts)})
@@ -147,7 +142,7 @@ def _are_four(text: str) -> bool:
 
 _CELLS: dict[str, tuple[Callable[[str], bool], str]] = {
     "dataset": (bool, "a name"),
-    "case": (_is_case, r"a name without / \ ~ % and control characters, in Unicode's form NFC"),
+    "case": (is_identifier, "a name that every file system takes, in Unicode's form NFC"),
     "slice": (_is_whole, "a whole number"),
     "variant": (lambda text: _VARIANT.fullmatch(text) is not None, "a variant such as crop40, fliph or rot-5"),
     "height": (_is_size, "a number of pixels"),
@@ -205,11 +200,6 @@ def _pad_fits(pad: str, height: str, width: str) -> bool:
 
 def _foreground_has_classes(foreground: str, classes: str) -> bool:
     return not _is_whole(foreground) or (foreground != "0") == bool(classes)
-
-
-def key_of(case: str, index: int, variant: str) -> str:
-    """The key that the pair of a case, slice and variant has."""
-    return f"{case}-{index:04d}" + (f"~{variant}" if variant else "")
 
 
 def _keys(table: Table) -> Iterator[Finding]:

@@ -6,16 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from imagemask.errors import CaseError
-from imagemask.volumes import geometry, nifti
+from imagemask.volumes import Axes, geometry, nifti
 from imagemask.volumes.geometry import Grid
-
-Axes = Literal["none", "LAS", "RAS", "LPS", "RPS", "LAI", "RAI", "LPI", "RPI"]
-"""Where i, j and k increase to, to be assumed for a file whose header does not say; ``none``: that is an error."""
 
 
 def open_twins(paths: Sequence[Path], *, assume: Axes = "none") -> nifti.NiftiFile:
