@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, ValidationError
 
 from imagemask import files, registry
-from imagemask.cases import problems, relative, require_text
+from imagemask.cases import inputs, problems, relative
 from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError
 from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source, from_options
 
@@ -204,7 +204,7 @@ def _problems(case: Case, raw: Path, generator: Generator, options: Options) -> 
     """
     paths = (*case.images, *case.masks)
     try:
-        require_text(case, raw)
+        inputs(case, raw)
         _ask(generator, case, options)
         for path in paths:
             _look_at(path)

@@ -43,11 +43,6 @@ def in_process(workers: int) -> Executor:  # noqa: ARG001  the signature of Make
     return InProcess()
 
 
-def executor(workers: int) -> Executor:
-    """What ``workers`` asks for: this very process for one, else processes."""
-    return in_process(1) if workers == 1 else processes(workers)
-
-
 def processes(workers: int) -> Executor:
     """An executor of ``workers`` processes."""
     # Never fork: a forked OpenCV hangs. A fork server starts a worker faster than spawn where the system has one.

@@ -191,7 +191,11 @@ DENIED = os.strerror(errno.EACCES)
 NESTED = Refused(2, "lie inside one another. Give another --out", foreseen=False)
 
 FAULTS = [
-    lung("G1 missing", lambda scene: shutil.rmtree(scene.raw), Refused(4, "`imagemask info lung-tumor` says how to get it")),
+    lung(
+        "G1 missing",
+        lambda scene: shutil.rmtree(scene.raw),
+        Refused(4, "`imagemask info lung-tumor` says how to get it"),
+    ),
     lung("G1 file", a_file, Refused(4, "is not a folder")),
     lung("G2", something_else, Refused(4, "It holds: holiday/, imagemask-phantom.json, holiday/beach.jpg. Accepted")),
     lung("G3 nested", nested, Built()),
@@ -256,7 +260,9 @@ FAULTS = [
     lung("G21 around", around, NESTED),
     lung("G21 same", out_at(lambda scene: scene.raw), NESTED),
     lung("G22 recipe", built_before, Refused(2, "another recipe: size is 48, asked for none", foreseen=False)),
-    lung("G22 foreign", full_of_others, Refused(2, "holds thesis.docx, and nothing that imagemask built", foreseen=False)),
+    lung(
+        "G22 foreign", full_of_others, Refused(2, "holds thesis.docx, and nothing that imagemask built", foreseen=False)
+    ),
     lung("G22 file", lambda scene: scene.out.write_text("a"), Refused(4, "is not a folder", foreseen=False)),
     lung("G23", read_only, Refused(4, "cannot be written: " + DENIED, foreseen=False), as_user=True),
     lung("G26", another_run, Refused(2, "another run is working in this folder", foreseen=False)),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from imagemask import files, manifest, registry
 from imagemask.build import fragments
 from imagemask.build.fragments import Fragment
-from imagemask.cases import relative, require_text
+from imagemask.cases import inputs, relative
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import Case, Recipe, Row, Slice, Source
 
@@ -87,15 +87,13 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     key = ""
     earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
-        require_text(case, job.raw)
-        stamps = _stamps(case)
-        inputs = {path: files.sha256(path) for path in (*case.images, *case.masks)}
-        named = {relative(path, job.raw): value for path, value in inputs.items()}
-        key = fragments.key(fragments.plan_key(job.recipe, job.source), case, named)
+        names, stamps = inputs(case, job.raw), _stamps(case)
+        hashes = {name: files.sha256(path) for path, name in names.items()}
+        key = fragments.key(fragments.plan_key(job.recipe, job.source), case, hashes)
         if earlier and earlier.key == key and earlier.outcome == "built" and _pictures_are_whole(job.dataset, earlier):
             return _done(earlier, resumed=True)
         fragments.forget(job.dataset, case.id)
-        fragment = replace(_build(job, case, inputs, begun), key=key)
+        fragment = replace(_build(job, case, hashes, begun), key=key)
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -138,7 +136,7 @@ def _unreadable(error: OSError) -> CaseError:
     return CaseError("unreadable_file", reason, file=file, remedy="Check its permissions, or fetch it again")
 
 
-def _build(job: Job, case: Case, inputs: Mapping[Path, str], begun: Begun) -> Fragment:
+def _build(job: Job, case: Case, hashes: Mapping[str, str], begun: Begun) -> Fragment:
     generator = registry.load(job.recipe.generator)
     options = generator.Options.model_validate(dict(job.recipe.options))
     flags: Counter[str] = Counter()
@@ -152,7 +150,7 @@ def _build(job: Job, case: Case, inputs: Mapping[Path, str], begun: Begun) -> Fr
         wanted = job.recipe.keep_empty or bool(piece.mask.any())
         written = list(pairs(piece, job.source, job.recipe)) if wanted else []
         for pair in written:
-            _write(job, _row(job, case, piece, pair, inputs=inputs), pair, begun)
+            _write(job, _row(job, case, piece, pair, hashes=hashes), pair, begun)
         kept += bool(written)
         empty += not written
         noted = chain.from_iterable(pair.flags for pair in written)
@@ -224,8 +222,8 @@ def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
     begun.sizes.append((len(image), len(mask)))
 
 
-def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, inputs: Mapping[Path, str]) -> Row:
-    file = piece.source or case.images[0]
+def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, hashes: Mapping[str, str]) -> Row:
+    source = relative(piece.source or case.images[0], job.raw)
     flags = {*case.flags, *pair.flags, *_lost(piece, [pair])}
     spacing = pair.spacing or (None, None)
     return Row(
@@ -250,8 +248,8 @@ def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, inputs: Mapping[Path
         pad=" ".join(map(str, pair.pad)),
         foreground=sum(pair.counts[1:]),
         classes=" ".join(str(value) for value, count in enumerate(pair.counts) if value and count),
-        source=relative(file, job.raw),
-        source_sha256=inputs.get(file, ""),
+        source=source,
+        source_sha256=hashes.get(source, ""),
         digest=pair.digest,
         extra={column: case.extra.get(column, "") for column in job.source.columns},
     )

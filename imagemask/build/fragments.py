@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -61,7 +61,9 @@ class Fragment:
 
     def to_bytes(self) -> bytes:
         """The fragment as the bytes of its file."""
-        return (json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        document = {field.name: getattr(self, field.name) for field in fields(self)}  # asdict would copy every cell
+        document["quarantine"] = asdict(self.quarantine) if self.quarantine else None
+        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

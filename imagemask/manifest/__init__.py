@@ -147,10 +147,12 @@ def key_of(case: str, index: int, variant: str = "") -> str:
 
 def digest(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> str:
     """SHA-256 of a decoded pair: shape, dtype and bytes of the image (HxW or HxWx3), then of the mask (HxW)."""
+    import numpy as np
+
     state = hashlib.sha256()
     for array in (image, mask):
         state.update(f"{array.shape}{array.dtype.str}".encode())
-        state.update(array.tobytes())
+        state.update(np.ascontiguousarray(array).data)
     return state.hexdigest()
 
 

@@ -51,15 +51,14 @@ def read_labels(file: NiftiFile) -> NDArray[np.integer[Any]]:
     Raises CaseError ``nan_label``, ``label_values`` (a value is not whole; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
-    labels: NDArray[np.integer[Any]] = np.empty(count, dtype=np.uint8)
+    labels: NDArray[np.integer[Any]] = np.zeros(count, dtype=np.uint8)
     with _at_voxels(file) as stream:
-        if file.dtype == np.uint8 and not file.scaled:
-            stream.fill(labels)
-        else:
-            for start, values in _chunks(file, stream):
-                whole = _whole(file, values)
-                labels = _widened(labels, whole)
-                labels[start : start + whole.size] = whole
+        for start, values in _chunks(file, stream):
+            if not values.any():  # pages of background that are never written take no memory, and are faster to look at
+                continue
+            whole = _whole(file, values)
+            labels = _widened(labels, whole)
+            labels[start : start + whole.size] = whole
         stream.drain()
     return labels.reshape(file.grid.shape, order="F")
 

@@ -1,0 +1,232 @@
+"""How fast CT volumes become image/mask pairs: against the seed's algorithm, the floor, and two workers.
+
+Run with ``python benchmarks/build_volumes.py [ROUNDS]`` (5). Three sides work on the same files, each in a fresh
+process, in turn, and only their work is timed, not their imports:
+
+* ``build``: discover, read, check, window, write, commit and merge one case; ``worker`` is the part of it that a
+  worker does, from being handed the case to its fragment.
+* ``seed``: the published algorithm without its augmentation (``seeds.py``), which writes JPEG.
+* ``floor``: what cannot be left out: read, hash and decompress every file to its end (of a series: decode the slices
+  that are written), encode the same pairs as PNG in the same way, and write them. The pairs are at hand already:
+  it need not even window.
+
+A sample of what it prints is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import ct
+import measure
+import seeds
+from ct import Scene
+from measure import Took, each, judged, mid, ratio
+
+ROUNDS = 5
+SCENES = (
+    Scene("lung-tumor", 26),
+    Scene("lung-tumor", 240),
+    Scene("lung-tumor", 26, axes="PSR"),
+    Scene("pancreas", 26),
+)
+SMALL, CASES, WORKERS = Scene("lung-tumor", 7, slices=60), 24, 2
+SEED, FLOOR, SPEEDUP, MEMORY = 3.0, 0.85, 1.7, 1.3
+
+
+def build(source: str, raw: Path, out: Path) -> None:
+    """One process that builds."""
+    from imagemask import build as library
+
+    _imports(source)
+    job = library.prepare(source, raw=raw, out=out, recipe={}, options={})
+
+    def work() -> dict[str, float]:
+        at: list[float] = []
+        how = library.How(workers=1)
+        library.run(
+            job,
+            how,
+            started=lambda _: at.append(time.perf_counter()),
+            progress=lambda _: at.append(time.perf_counter()),
+        )
+        return {"worker": at[-1] - at[0]}
+
+    measure.report(work)
+
+
+def _imports(source: str) -> None:
+    """What a build of this source imports, early."""
+    import pandas as pd  # noqa: F401
+
+    from imagemask import augment, images, pixels, registry, split  # noqa: F401
+    from imagemask.volumes import content, dicom, geometry, nifti, pairs  # noqa: F401
+
+    registry.load(source)
+
+
+def seed(source: str, raw: Path, out: Path) -> None:
+    """The published algorithm."""
+    seeds.imports()
+    measure.report(lambda: {"lung-tumor": seeds.lung, "pancreas": seeds.pancreas}[source](raw, out))
+
+
+def floor(raw: Path, built: Path, out: Path) -> None:
+    """The least that any program must do that writes the pairs of ``built``."""
+    from imagemask import images
+
+    pairs = [
+        (out / path.relative_to(built), images.read_png(path), level)
+        for folder, level in (("images", images.IMAGE_LEVEL), ("masks", images.MASK_LEVEL))
+        for path in sorted((built / folder).iterdir())
+    ]
+    inputs = sorted(path for path in raw.rglob("*") if path.is_file())
+    kept = {int(path.stem.rpartition("-")[2]) for path, *_ in pairs}
+
+    def work() -> None:
+        for path in inputs:
+            _take_in(path, kept)
+        for folder in ("images", "masks"):
+            (out / folder).mkdir(parents=True)
+        for path, pixels, level in pairs:
+            path.write_bytes(images.encode_png(pixels, level=level))
+
+    measure.report(work)
+
+
+def _take_in(path: Path, kept: set[int]) -> None:
+    """Hash a file, and decompress it, or decode its pixels where its slice is written. Nothing is kept."""
+    import hashlib
+
+    import numpy as np
+    from isal import igzip
+
+    with path.open("rb") as file:
+        hashlib.file_digest(file, "sha256").hexdigest()
+    if path.suffix == ".gz":
+        piece = bytearray(1 << 19)
+        with igzip.open(path) as file:
+            while file._buffer.readinto(piece):
+                pass
+    elif int(path.stem.removeprefix("1-")) - 1 in kept:
+        np.fromfile(path, np.int16, offset=path.stat().st_size - 2 * ct.SIDE * ct.SIDE)
+
+
+def crew(raw: Path, out: Path, workers: int) -> None:
+    """Every case of a source by so many workers that are already there; how long they took to come is told apart."""
+    from functools import partial
+
+    from imagemask import build as library
+    from imagemask import files, pool
+    from imagemask.build import case as one_case
+
+    _imports("lung-tumor")
+    job = library.prepare("lung-tumor", raw=raw, out=out, recipe={}, options={})
+    cases = library.discover(job)
+    for folder in (one_case.IMAGES, one_case.MASKS, library.fragments.FOLDER):
+        files.make_folder(out / folder)
+    begin = time.perf_counter()
+    executor = pool.in_process(1) if workers == 1 else pool.processes(workers)
+    there: set[int] = set()
+    while len(there) < workers:
+        there |= set(executor.map(_come, range(workers)))
+    start = time.perf_counter() - begin
+
+    def work() -> dict[str, float]:
+        idle = measure.Idleness()
+        begin = ended = time.perf_counter()
+        ran = pool.run(partial(one_case.run, job), cases, workers=workers, died=_died, make=lambda _: executor)
+        for done in ran:
+            assert done.outcome == "built", done
+            ended = time.perf_counter()
+        return {"cases": ended - begin, "start": start, "idle": idle.share()}
+
+    measure.report(work)
+
+
+def _come(_: int) -> int:
+    import os
+
+    _imports("lung-tumor")
+    return os.getpid()
+
+
+def _died(case: object) -> None:
+    raise RuntimeError(f"a worker died over {case}")
+
+
+def compare(scene: Scene, folder: Path, rounds: int) -> None:
+    """Print the lines of one scene."""
+    raw, built, out = folder / "raw", folder / "built", folder / "out"
+    scene.write(raw)
+    measure.once(__file__, ("build", scene.source, raw, built))
+    sides = {
+        "seed": ("seed", scene.source, raw, out),
+        "build": ("build", scene.source, raw, out),
+        "floor": ("floor", raw, built, out),
+    }
+    if scene.axes != "LAS":  # the seed takes any third axis for the slices
+        del sides["seed"]
+    took = measure.in_turn(__file__, sides, rounds=rounds, after=lambda: shutil.rmtree(out))
+    print(f"{scene.name} ({scene.mib:.0f} MiB)")
+    for side, rounds_of in took.items():
+        _print_side(side, rounds_of)
+    ours = took["build"]
+    if "seed" in took:
+        print(_against_seed(scene, ratio(each(took["seed"]), each(ours))))
+    print(judged("speed of the worker against the floor", ratio(each(took["floor"]), each(ours, "worker")), FLOOR))
+    print(judged("peak memory against the uncompressed case", mid(ours, "memory") / scene.mib, MEMORY, least=False))
+
+
+def _print_side(side: str, took: Sequence[Took]) -> None:
+    apart = f"   {mid(took, 'worker'):6.3f} s in the worker" if "worker" in took[0] else ""
+    seconds, memory, process = (mid(took, name) for name in ("seconds", "memory", "process"))
+    print(f"    {side:6}{seconds:7.3f} s   {memory:6.0f} MiB   {process:5.2f} s a process{apart}")
+
+
+def _against_seed(scene: Scene, ratio: float) -> str:
+    what = "speed of a build against the seed's algorithm"
+    return judged(what, ratio, SEED) if scene.outlined < scene.slices else measure.line(what, ratio)
+
+
+def side_by_side(folder: Path, rounds: int) -> None:
+    """Print the lines of one worker against two."""
+    raw, out = folder / "raw", folder / "out"
+    ct.lungs(raw, cases=CASES, scene=SMALL)
+    sides = {str(number): ("crew", raw, out, number) for number in (1, WORKERS)}
+    took = measure.in_turn(__file__, sides, rounds=rounds, after=lambda: shutil.rmtree(out))
+    one, two = took.values()
+    print(f"{CASES} cases of {SMALL.slices} slices, {SMALL.outlined} of them outlined")
+    quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
+    print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
+    print(f"    {WORKERS} workers {mid(two, 'cases'):7.3f} s, after {mid(two, 'start'):.2f} s to start them")
+    print(judged(f"speed of {WORKERS} workers against one", ratio(each(one, "cases"), each(two, "cases")), SPEEDUP))
+
+
+def main(rounds: int) -> None:
+    """Print all comparisons."""
+    print(f"{measure.machine()}; {rounds} rounds in turn, medians")
+    for scene in SCENES:
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            compare(scene, Path(folder), rounds)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        side_by_side(Path(folder), rounds)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["build", source, raw, out]:
+            build(source, Path(raw), Path(out))
+        case ["seed", source, raw, out]:
+            seed(source, Path(raw), Path(out))
+        case ["floor", raw, built, out]:
+            floor(Path(raw), Path(built), Path(out))
+        case ["crew", raw, out, workers]:
+            crew(Path(raw), Path(out), int(workers))
+        case given:
+            main(int(given[0]) if given else ROUNDS)

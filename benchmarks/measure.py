@@ -1,0 +1,117 @@
+"""What the benchmarks share: every side in a fresh process, in turn; medians over the rounds, of ratios within a round.
+
+A benchmark is one script. As a child it imports what its side needs, then calls ``report``, which times the work and
+watches its memory; as a parent it calls ``in_turn``. Ratios are what counts: seconds belong to one machine on one day.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+Took = dict[str, float]
+_MIB = 1 << 20
+
+
+def report(work: Callable[[], Mapping[str, float] | None]) -> None:
+    """Do ``work`` once and print what it took: seconds, and the peak of memory (MiB) beyond what it started with.
+
+    ``work`` may return figures of its own. Import everything before: that is not the work.
+    """
+    before = _memory("VmRSS")
+    begin = time.perf_counter()
+    extra = work()
+    seconds = time.perf_counter() - begin
+    print(json.dumps({"seconds": seconds, "memory": _memory("VmHWM") - before, **(extra or {})}))
+
+
+def _memory(field: str) -> float:
+    """MiB of this process now (VmRSS) or at its peak (VmHWM). Unlike ru_maxrss it forgets who started the process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024 / _MIB
+
+
+def in_turn(
+    script: str, sides: Mapping[str, Sequence[object]], *, rounds: int, after: Callable[[], None] = lambda: None
+) -> dict[str, list[Took]]:
+    """Run ``script`` with the arguments of each side: A B C, A B C, ...; what each round took, by side.
+
+    ``process`` is the time of the whole process, interpreter and imports included. ``after`` is called, off the clock,
+    when a process has ended.
+    """
+    took: dict[str, list[Took]] = {side: [] for side in sides}
+    for _ in range(rounds):
+        for side, arguments in sides.items():
+            took[side].append(once(script, arguments))
+            after()
+    return took
+
+
+def mid(took: Sequence[Took], name: str = "seconds") -> float:
+    """The median of one figure over the rounds."""
+    return median(one[name] for one in took)
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """The median of the ratios within each round: a machine that slows down half-way slows both sides of a round."""
+    return median(one / other for one, other in zip(slow, fast, strict=True))
+
+
+def each(took: Sequence[Took], name: str = "seconds") -> list[float]:
+    """One figure, round by round."""
+    return [one[name] for one in took]
+
+
+def once(script: str, arguments: Sequence[object]) -> Took:
+    """One run of ``script`` in a fresh process."""
+    begin = time.perf_counter()
+    command = [sys.executable, script, *map(str, arguments)]
+    quiet = {**os.environ, "OPENCV_LOG_LEVEL": "ERROR"}  # it remarks on every float64 that the seeds hand it
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=quiet)
+    process = time.perf_counter() - begin
+    return {"process": process, **json.loads(done.stdout)}
+
+
+def line(what: str, value: float, unit: str = "x") -> str:
+    """A line of figures that nothing was promised of."""
+    return f"  {what:52} {value:8.2f}{unit}"
+
+
+def judged(what: str, value: float, goal: float, *, least: bool = True, unit: str = "x") -> str:
+    """A line: what, the figure, the goal, and PASS or by how much it is missed."""
+    reached = value >= goal if least else value <= goal
+    verdict = "PASS" if reached else f"short by {abs(1 - value / goal):.0%}"
+    return f"{line(what, value, unit)}   goal: {'at least' if least else 'under'} {goal:g}{unit}   {verdict}"
+
+
+class Idleness:
+    """Which part of the machine's time was idle since this was made: what else ran there shows in no other figure."""
+
+    def __init__(self) -> None:
+        self._begin = self._ticks()
+
+    def share(self) -> float:
+        """From 0 to 1."""
+        total, idle = (now - then for now, then in zip(self._ticks(), self._begin, strict=True))
+        return idle / total if total else 0.0
+
+    @staticmethod
+    def _ticks() -> tuple[int, int]:
+        """All ticks of all processors, and the idle ones (proc(5): idle and iowait)."""
+        numbers = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        return sum(numbers[:8]), numbers[3] + numbers[4]
+
+
+def machine() -> str:
+    """The processor, how many of it, how busy they were at the start, and the Python."""
+    model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    name = model.partition(":")[2].strip() or platform.machine()
+    load = os.getloadavg()[0]
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}"
