@@ -131,9 +131,10 @@ def _misfits(options: type[Options]) -> Iterator[str]:
 
 
 def _module(name: str) -> ModuleType:
-    built_in, plug_ins = _built_in(), _plug_ins()
-    if name in built_in:
+    built_in = _built_in()
+    if name in built_in:  # first: a worker asks for every case, and plug-ins are looked up in every distribution
         return importlib.import_module(f"{BUILT_IN}.{built_in[name]}")
+    plug_ins = _plug_ins()
     if name in plug_ins:
         return _plug_in(plug_ins[name])
     near = difflib.get_close_matches(name, [*built_in, *plug_ins], n=1)

@@ -231,7 +231,8 @@ def test_two_plug_ins_of_one_name_are_refused(plug_in):
 def test_a_plug_in_cannot_take_the_name_of_a_built_in_one(plug_in):
     plug_in(name="lung-tumor")
     with pytest.raises(InputError, match="two generators are called 'lung-tumor'"):
-        registry.load("lung-tumor")
+        registry.names()
+    assert registry.load("lung-tumor").__name__ == "imagemask.generators.lung_tumor"
 
 
 def test_a_plug_in_without_a_manifest_is_an_error(plug_in, tmp_path):

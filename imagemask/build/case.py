@@ -6,6 +6,7 @@ import errno
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -84,16 +85,17 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     A CaseError becomes a quarantine fragment; with ``fail_fast`` an InputError. An InputError (the output cannot be
     written) goes through: it is not the case's fault.
     """
-    key = ""
     earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
-        names, stamps = inputs(case, job.raw), _stamps(case)
-        hashes = {name: files.sha256(path) for path, name in names.items()}
-        key = fragments.key(fragments.plan_key(job.recipe, job.source), case, hashes)
-        if earlier and earlier.key == key and earlier.outcome == "built" and _pictures_are_whole(job.dataset, earlier):
-            return _done(earlier, resumed=True)
-        fragments.forget(job.dataset, case.id)
-        fragment = replace(_build(job, case, hashes, begun), key=key)
+        with ThreadPoolExecutor(1) as beside:
+            names, stamps = inputs(case, job.raw), _stamps(case)
+            # Beside reading: hashing and decompressing both leave the interpreter to others.
+            hashing = beside.submit(_hash, names)
+            if earlier and _is_done(job, case, earlier, hashing):
+                return _done(earlier, resumed=True)
+            fragments.forget(job.dataset, case.id)
+            fragment = _build(job, case, begun)
+            fragment = _sealed(job, case, fragment, hashing.result())
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -103,10 +105,32 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
             raise InputError(f"{case.id}: {fault.reason} [{fault.code}]", remedy=fault.remedy) from error
         fragments.forget(job.dataset, case.id)
         remove_pictures(job.dataset, earlier)
-        remove_pictures(job.dataset, Fragment(case.id, key, "built", rows=begun.rows))
-        fragment = fragments.quarantined(case, fault, raw=job.raw, key=key)
+        remove_pictures(job.dataset, Fragment(case.id, "", "built", rows=begun.rows))
+        fragment = fragments.quarantined(case, fault, raw=job.raw)
     fragments.write(job.dataset, fragment)
     return _done(fragment)
+
+
+def _hash(names: Mapping[Path, str]) -> dict[str, str]:
+    return {name: files.sha256(path) for path, name in names.items()}
+
+
+def _is_done(job: Job, case: Case, earlier: Fragment, hashing: Future[dict[str, str]]) -> bool:
+    """Whether an earlier run has built ``case`` from these very files, and all that it wrote is there."""
+    if earlier.outcome != "built" or not _pictures_are_whole(job.dataset, earlier):
+        return False
+    return earlier.key == _key(job, case, hashing.result())
+
+
+def _sealed(job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str]) -> Fragment:
+    """``fragment`` with its key, and with the hash of its source file in each row."""
+    for row in fragment.rows:
+        row["source_sha256"] = hashes.get(row["source"], "")
+    return replace(fragment, key=_key(job, case, hashes))
+
+
+def _key(job: Job, case: Case, hashes: Mapping[str, str]) -> str:
+    return fragments.key(fragments.plan_key(job.recipe, job.source), case, hashes)
 
 
 def _fault(case: Case, error: Exception) -> CaseError:
@@ -136,7 +160,7 @@ def _unreadable(error: OSError) -> CaseError:
     return CaseError("unreadable_file", reason, file=file, remedy="Check its permissions, or fetch it again")
 
 
-def _build(job: Job, case: Case, hashes: Mapping[str, str], begun: Begun) -> Fragment:
+def _build(job: Job, case: Case, begun: Begun) -> Fragment:
     generator = registry.load(job.recipe.generator)
     options = generator.Options.model_validate(dict(job.recipe.options))
     flags: Counter[str] = Counter()
@@ -150,7 +174,7 @@ def _build(job: Job, case: Case, hashes: Mapping[str, str], begun: Begun) -> Fra
         wanted = job.recipe.keep_empty or bool(piece.mask.any())
         written = list(pairs(piece, job.source, job.recipe)) if wanted else []
         for pair in written:
-            _write(job, _row(job, case, piece, pair, hashes=hashes), pair, begun)
+            _write(job, _row(job, case, piece, pair), pair, begun)
         kept += bool(written)
         empty += not written
         noted = chain.from_iterable(pair.flags for pair in written)
@@ -222,8 +246,7 @@ def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
     begun.sizes.append((len(image), len(mask)))
 
 
-def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, hashes: Mapping[str, str]) -> Row:
-    source = relative(piece.source or case.images[0], job.raw)
+def _row(job: Job, case: Case, piece: Slice, pair: Pair) -> Row:
     flags = {*case.flags, *pair.flags, *_lost(piece, [pair])}
     spacing = pair.spacing or (None, None)
     return Row(
@@ -248,8 +271,8 @@ def _row(job: Job, case: Case, piece: Slice, pair: Pair, *, hashes: Mapping[str,
         pad=" ".join(map(str, pair.pad)),
         foreground=sum(pair.counts[1:]),
         classes=" ".join(str(value) for value, count in enumerate(pair.counts) if value and count),
-        source=source,
-        source_sha256=hashes.get(source, ""),
+        source=relative(piece.source or case.images[0], job.raw),
+        source_sha256="",  # known when the fragment is sealed
         digest=pair.digest,
         extra={column: case.extra.get(column, "") for column in job.source.columns},
     )

@@ -44,7 +44,7 @@ class Fragment:
     case: str
     key: str
     outcome: Outcome
-    rows: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[dict[str, Any]] = ()
     sizes: Sequence[Sequence[int]] = ()
     """Bytes of the image file and of the mask file of each row: a picture that was cut short is not taken as done."""
     read: int = 0
@@ -189,14 +189,14 @@ def plan_key(recipe: Recipe, source: Source) -> str:
     return _digest([FORMAT, recipe.model_dump(mode="json"), facts, list(source.columns)])
 
 
-def quarantined(case: Case, error: CaseError, *, raw: Path, key: str = "") -> Fragment:
+def quarantined(case: Case, error: CaseError, *, raw: Path) -> Fragment:
     """The fragment of a case that failed. Paths below ``raw`` are made relative, in the reason too."""
     # What is raised over pixels knows no file: it is the mask where the labels are wrong, else the image.
     at_fault = case.masks if error.code.startswith("label_") else case.images
     file = relative(error.file or at_fault[0], raw) if error.file or at_fault else ""
     reason = error.reason.replace(f"{raw}/", "")
     note = Quarantine(file=file, stage=error.stage, code=error.code, reason=reason, remedy=error.remedy)
-    return Fragment(case=case.id, key=key, outcome="quarantined", quarantine=note)
+    return Fragment(case=case.id, key="", outcome="quarantined", quarantine=note)
 
 
 def _digest(document: object) -> str:
