@@ -156,7 +156,8 @@ def to_mask(classes: NDArray[np.integer[Any]], values: Mapping[int, int]) -> NDA
     """Class ids 0..K as the values of a written mask; ``values``: source to written (``manifest.mask_values``)."""
     written = [values[source] for source in sorted(values)]
     if len(written) == 1:  # nine times as fast as a table, and nearly always the case
-        return (classes != 0).view(np.uint8) * np.uint8(written[0])
+        foreground: NDArray[np.uint8] = (classes != 0).view(np.uint8)
+        return foreground * np.uint8(written[0])
     return np.take(np.array([0, *written], np.uint8), classes)
 
 
