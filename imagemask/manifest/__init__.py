@@ -106,7 +106,7 @@ def _cells(column: pd.Series[Any]) -> list[str]:
     try:
         special = _SPECIAL.search("".join(values))
     except TypeError:  # something is missing, or not text: to look for it each time would cost as much as writing
-        values = column.fillna("").astype(str).tolist()
+        values = ["" if missing else str(cell) for cell, missing in zip(column, column.isna(), strict=True)]
         special = _SPECIAL.search("".join(values))
     if not special:
         return values
