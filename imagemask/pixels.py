@@ -33,6 +33,8 @@ Box = tuple[int, int, int, int]
 """y0, x0, y1, x1 in source pixels, the last two outside."""
 
 _LARGEST_BOUND = 1e9
+_ROWS = 64
+"""Windowed at once: what fits into a processor's cache takes half the time."""
 _STAGE = "pixels"
 
 
@@ -214,13 +216,18 @@ def _require_numbers(pair: Slice, image: NDArray[Any]) -> None:
 
 def _through(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Each step is one correctly rounded float32 operation, so that every CPU gives the same bytes."""
+    if abs(image.strides[0]) < abs(image.strides[1]):  # it lies in memory column by column
+        return _through(image.T, low, high).T
     bottom, top = np.float32(low), np.float32(high)
-    values = image.astype(np.float32)
-    np.clip(values, bottom, top, out=values)
-    values -= bottom
-    values *= np.float32(255)
-    values /= top - bottom
-    return np.rint(values, out=values).astype(np.uint8)
+    done = np.empty(image.shape, np.uint8)
+    for start in range(0, len(image), _ROWS):
+        values = image[start : start + _ROWS].astype(np.float32)
+        np.clip(values, bottom, top, out=values)
+        values -= bottom
+        values *= np.float32(255)
+        values /= top - bottom
+        done[start : start + _ROWS] = np.rint(values, out=values)
+    return done
 
 
 def _framed(array: NDArray[Any], pad: Pad, value: int) -> NDArray[Any]:

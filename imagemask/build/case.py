@@ -6,7 +6,7 @@ import errno
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -57,10 +57,11 @@ class Done:
 
 @dataclass(slots=True)
 class Begun:
-    """What has been written of a case so far: rows, and bytes of image and mask files."""
+    """What has been written of a case so far: rows, bytes of image and mask files, digests (some of them still due)."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    digests: list[Future[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Pair:
     mask: NDArray[np.uint8]
     counts: tuple[int, ...]
     """Pixels of each class id, the background first."""
-    digest: str
+    digest: Future[str]
+    """Computed beside what is done next."""
     box: tuple[int, int, int, int]
     pad: tuple[int, int, int, int]
     spacing: tuple[float, float] | None
@@ -87,15 +89,16 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     """
     earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(2) as beside:
             names, stamps = inputs(case, job.raw), _stamps(case)
-            # Beside reading: hashing and decompressing both leave the interpreter to others.
+            # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
+            # threads, so that digests of pixels do not wait, and their pixels pile up, behind the hash of a large file.
             hashing = beside.submit(_hash, names)
             if earlier and _is_done(job, case, earlier, hashing):
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
-            fragment = _build(job, case, begun)
-            fragment = _sealed(job, case, fragment, hashing.result())
+            fragment = _build(job, case, begun, beside)
+            fragment = _sealed(job, case, fragment, hashing.result(), begun.digests)
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -122,9 +125,12 @@ def _is_done(job: Job, case: Case, earlier: Fragment, hashing: Future[dict[str, 
     return earlier.key == _key(job, case, hashing.result())
 
 
-def _sealed(job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str]) -> Fragment:
-    """``fragment`` with its key, and with the hash of its source file in each row."""
-    for row in fragment.rows:
+def _sealed(
+    job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], digests: Sequence[Future[str]]
+) -> Fragment:
+    """``fragment`` with its key, and in each row the hash of its source file and the digest of its pixels."""
+    for row, digest in zip(fragment.rows, digests, strict=True):
+        row["digest"] = digest.result()
         row["source_sha256"] = hashes.get(row["source"], "")
     return replace(fragment, key=_key(job, case, hashes))
 
@@ -160,7 +166,7 @@ def _unreadable(error: OSError) -> CaseError:
     return CaseError("unreadable_file", reason, file=file, remedy="Check its permissions, or fetch it again")
 
 
-def _build(job: Job, case: Case, begun: Begun) -> Fragment:
+def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
     generator = registry.load(job.recipe.generator)
     options = generator.Options.model_validate(dict(job.recipe.options))
     flags: Counter[str] = Counter()
@@ -172,7 +178,7 @@ def _build(job: Job, case: Case, begun: Begun) -> Fragment:
         last, read = piece.index, read + 1
         # Most slices of a volume are empty, and all that they cost beyond being read is this look.
         wanted = job.recipe.keep_empty or bool(piece.mask.any())
-        written = list(pairs(piece, job.source, job.recipe)) if wanted else []
+        written = list(pairs(piece, job.source, job.recipe, beside)) if wanted else []
         for pair in written:
             _write(job, _row(job, case, piece, pair), pair, begun)
         kept += bool(written)
@@ -192,25 +198,30 @@ def _build(job: Job, case: Case, begun: Begun) -> Fragment:
     )
 
 
-def pairs(piece: Slice, source: Source, recipe: Recipe) -> Iterator[Pair]:
+def pairs(piece: Slice, source: Source, recipe: Recipe, beside: Executor) -> Iterator[Pair]:
     """The pairs that a slice is written as: plain first, then each variant that differs from those before it.
 
-    Without ``keep_empty`` a pair with an empty mask is left out. Raises CaseError (an undeclared label, a crop that
-    leaves nothing).
+    Digests are computed ``beside``. Without ``keep_empty`` a pair with an empty mask is left out. Raises CaseError (an
+    undeclared label, a crop that leaves nothing).
     """
     from imagemask import augment, pixels
 
     piece = pixels.labels(piece, source.labels)
     piece = pixels.window(piece, [pixels.parse_window(text) for text in recipe.window])
     seen: set[str] = set()
-    for variant in augment.variants(recipe):
-        pair = _render(piece, variant, source, recipe)
-        if pair.digest not in seen and (recipe.keep_empty or any(pair.counts[1:])):
-            seen.add(pair.digest)
-            yield pair
+    variants = augment.variants(recipe)
+    for variant in variants:
+        pair = _render(piece, variant, source, recipe, beside)
+        if not (recipe.keep_empty or any(pair.counts[1:])):
+            continue
+        if len(variants) > 1:  # a single one equals no other, and need not be waited for
+            if pair.digest.result() in seen:
+                continue
+            seen.add(pair.digest.result())
+        yield pair
 
 
-def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> Pair:
+def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe, beside: Executor) -> Pair:
     import numpy as np
 
     from imagemask import augment, pixels
@@ -228,7 +239,8 @@ def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> P
     mask = pixels.to_mask(view.mask, manifest.mask_values(source.labels))
     foreground = [int(np.count_nonzero(view.mask == number)) for number in range(1, len(source.labels) + 1)]
     counts = (view.mask.size - sum(foreground), *foreground)  # np.bincount would make 64-bit integers of every pixel
-    return Pair(variant.name, image, mask, counts, manifest.digest(image, mask), box, pad, view.spacing, view.flags)
+    digest = beside.submit(manifest.digest, image, mask)
+    return Pair(variant.name, image, mask, counts, digest, box, pad, view.spacing, view.flags)
 
 
 def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
@@ -239,6 +251,7 @@ def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
         reason = f"{row.key} is longer than {_LONGEST_KEY} bytes"
         raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
     begun.rows.append(manifest.record(row))
+    begun.digests.append(pair.digest)
     image = images.encode_png(pair.image, level=images.IMAGE_LEVEL)
     mask = images.encode_png(pair.mask, level=images.MASK_LEVEL)
     files.write_atomic(job.dataset / IMAGES / f"{row.key}.png", image)
@@ -272,8 +285,8 @@ def _row(job: Job, case: Case, piece: Slice, pair: Pair) -> Row:
         foreground=sum(pair.counts[1:]),
         classes=" ".join(str(value) for value, count in enumerate(pair.counts) if value and count),
         source=relative(piece.source or case.images[0], job.raw),
-        source_sha256="",  # known when the fragment is sealed
-        digest=pair.digest,
+        source_sha256="",  # it and the digest are known when the fragment is sealed
+        digest="",
         extra={column: case.extra.get(column, "") for column in job.source.columns},
     )
 

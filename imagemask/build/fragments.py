@@ -63,7 +63,7 @@ class Fragment:
         """The fragment as the bytes of its file."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}  # asdict would copy every cell
         document["quarantine"] = asdict(self.quarantine) if self.quarantine else None
-        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+        return (json.dumps(document, ensure_ascii=False) + "\n").encode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

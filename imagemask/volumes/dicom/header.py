@@ -14,8 +14,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
@@ -68,6 +68,7 @@ _PIXELS = 0x7FE00010
 _ANY_PIXELS = frozenset({_PIXELS, 0x7FE00008, 0x7FE00009})  # a set, because pydicom's tags compare slowly
 _WANTED: list[BaseTag | int] = [int(tag) for tag in Tag]
 _LONG = 1 << 16
+_BEGINNING = 1 << 13
 _META_GROUP = b"\x02\x00"
 _FIRST_GROUPS = {_META_GROUP, b"\x08\x00", b"\x00\x08"}
 
@@ -143,25 +144,37 @@ def read_header(path: Path) -> Header:
             file.seek(0)
             if file.read(2) not in _FIRST_GROUPS:
                 raise CaseError("not_dicom", "the file is not DICOM", file=path, remedy=COPY_AGAIN)
-            file.seek(0)
-        header = _parsed(path, file, preamble=preamble)
+        begin = 132 if preamble else 0
+        header = _parsed_from_memory(path, file, begin) or _parsed(path, file, begin)
     if not preamble and Tag.SOPClassUID not in header.values:
         reason = "the file has neither the DICM mark nor a SOPClassUID"
         raise CaseError("not_dicom", reason, file=path, remedy=COPY_AGAIN)
     return header
 
 
-def _parsed(path: Path, file: BinaryIO, *, preamble: bool) -> Header:
+def _parsed_from_memory(path: Path, file: BinaryIO, begin: int) -> Header | None:
+    """The header from the first bytes of a file, in two thirds of the time; None where they do not reach its pixels."""
+    file.seek(0)
+    with suppress(Exception):  # whatever is wrong, the file itself will tell
+        header = _parsed(path, io.BytesIO(file.read(_BEGINNING)), begin)
+        if header.pixels is not None and header.syntax != DEFLATED:
+            return replace(header, size=os.fstat(file.fileno()).st_size)
+    return None
+
+
+def _parsed(path: Path, file: BinaryIO, begin: int) -> Header:
+    """The header of a file of which the elements begin at ``begin``: behind the mark, or where there is none at 0."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(begin)
     meta = _elements(file, _Encoding("<"), stop=_after_meta) if _peek(file, 2) == _META_GROUP else {}
     syntax = meta.get(Tag.TransferSyntaxUID, b"").rstrip(b"\0 ").decode("ascii", errors="replace")
-    size = os.fstat(file.fileno()).st_size
     if syntax == DEFLATED:
         body = zlib.decompress(file.read(), -zlib.MAX_WBITS)
         file, size = io.BytesIO(body), len(body)
     encoding = _encoding(syntax, _peek(file, 6))
     values = _elements(file, encoding, stop=_at_pixels)
     pixels = _pixels(file, encoding)
-    return Header(path, {**meta, **values}, syntax or encoding.syntax, encoding.order == ">", preamble, size, pixels)
+    return Header(path, {**meta, **values}, syntax or encoding.syntax, encoding.order == ">", begin > 0, size, pixels)
 
 
 class _Encoding(NamedTuple):

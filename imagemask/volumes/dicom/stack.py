@@ -95,7 +95,10 @@ def _in_plane_axes(headers: Sequence[Header]) -> tuple[NDArray[np.float64], NDAr
     """The steps (LPS mm) from a pixel to the next column and to the next row: one pair for the whole series."""
     first = headers[0]
     orientation, spacing = _orientation(first), _spacing(first)
+    told = [first.text(Tag.ImageOrientationPatient), first.text(Tag.PixelSpacing)]
     for header in headers:
+        if [header.text(Tag.ImageOrientationPatient), header.text(Tag.PixelSpacing)] == told:
+            continue  # to the letter, as nearly always
         if np.abs(_orientation(header) - orientation).max() > _SAME_DIRECTION:
             raise CaseError(
                 "mixed_orientation", "slices point in different directions", file=header.path, remedy=_REMEDY
