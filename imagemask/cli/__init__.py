@@ -6,6 +6,8 @@ Nothing but click is imported before a command runs, so that help is instant.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -38,6 +40,11 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM}
 class _Group(click.Group):
     """The one place that turns errors into a line on stderr and an exit code."""
 
+    def make_context(self, *args: Any, **given: Any) -> click.Context:
+        """The context of this call: a wrong option of ``imagemask`` itself shows here, one of a command later."""
+        with _in_one_line():
+            return super().make_context(*args, **given)
+
     def invoke(self, ctx: click.Context) -> Any:
         from pathlib import Path
 
@@ -45,7 +52,8 @@ class _Group(click.Group):
         from imagemask.errors import ImagemaskError, InputError
 
         try:
-            return super().invoke(ctx)
+            with _in_one_line():
+                return super().invoke(ctx)
         except ImagemaskError as error:
             _fail(ctx, error)
         except OSError as error:
@@ -63,6 +71,19 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""
         return list(self.commands)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """A wrong option as a line like any other error, where click would print three."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:  # it prints the help
+        raise
+    except click.UsageError as error:
+        asked = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+        click.echo(f"imagemask: {' '.join(error.format_message().split())}{asked}", err=True)
+        raise click.exceptions.Exit(error.exit_code) from error
 
 
 def _fail(ctx: click.Context, error: Any) -> None:
