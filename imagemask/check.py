@@ -7,23 +7,24 @@ of a CT image, most pixels of a DICOM series, a label value that nobody named.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError
 
-from imagemask import files, registry
+from imagemask import archives, files, registry
+from imagemask.archives.state import ArchiveState, state_of
 from imagemask.cases import inputs, problems, relative
 from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError
 from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source, from_options
 
 _GZIP = b"\x1f\x8b"
 _PERMISSIONS = "Check that you may read it, and list the folders that it lies in"
-_HEADER, _PIECE = 8, 65536  # bytes: enough of a header to know it by; a sample that tells two pictures apart
+_HEADER = 8  # bytes: enough to know a header by
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +46,6 @@ class Duplicate:
     cases: tuple[str, ...]
     files: int = 0
     """Of ``bytes``: how many images they share."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveState:
-    """An archive of the source as it lies in the raw folder. ``unverified``: nobody published a checksum."""
-
-    name: str
-    state: Literal["absent", "unverified", "good", "other_size", "other_checksum", "unreadable"]
-    path: str = ""
-    bytes: int | None = None
-    expected_bytes: int | None = None
-    checksum: str = ""
-    expected_checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +72,9 @@ class CheckReport:
     junk: int = 0
     links: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    packed: list[str] = field(default_factory=list)
+    """Archives that a build would unpack before it begins: nothing is known of their cases."""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -96,7 +87,7 @@ class CheckReport:
     def complete(self) -> bool:
         """Whether all that is expected is there and can be built."""
         short = any(number is not None and self.found.get(name, 0) < number for name, number in self.expected.items())
-        return not (self.stopped or self.missing or self.quarantined or short)
+        return not (self.stopped or self.missing or self.quarantined or self.packed or short)
 
 
 def check(
@@ -108,25 +99,32 @@ def check(
 ) -> CheckReport:
     """Look at ``raw`` as the generator ``name`` would, with ``options`` of its own: each case up to its first slice.
 
-    Writes nothing. ``progress`` is called with the number of cases that were opened, and of all that will be. Raises
-    UsageError for a name that nobody registered, and for options that are wrong or exclude one another.
+    ``raw`` is a folder or an archive. One that lies unpacked is checked as what it holds; one that does not is listed,
+    and held against what its publisher says. Writes nothing. ``progress`` is called with the number of cases that were
+    opened, and of all that will be. Raises UsageError for a name that nobody registered, and for options that are wrong
+    or exclude one another.
     """
     generator = registry.load(name)
     options = options if isinstance(options, Options) else from_options(generator.Options, options or {})
     source = registry.source(name)
+    if not (raw.is_dir() or archives.is_archive(raw)):
+        return _no_folder(name, raw)
+    around = partial(_surroundings, source, raw)
+    notes: tuple[str, ...] = ()
     try:
-        if not raw.is_dir():
-            return _no_folder(name, raw)
+        place = archives.locate(raw, source.archives, archives.usable(generator, options))
+        if place.packed:
+            return _still_packed(name, raw, place, around(packed=[path for path, _ in place.packed]))
+        raw, notes = place.folder, place.notes
         if isinstance(generator, DescribesItself):
             source = generator.describe(source, raw, options)
         told = _marker(raw)
         cases = list(generator.discover(raw, options))
     except InputError as error:
-        around = _surroundings(source, raw)
-        return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around)
+        return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around())
     except OSError as error:
         reason = f"{error.filename or raw}: cannot be read: {error.strerror or error}"
-        return CheckReport(name, str(raw), stopped=reason, remedy=_PERMISSIONS, **_surroundings(source, raw))
+        return CheckReport(name, str(raw), stopped=reason, remedy=_PERMISSIONS, **around())
     wanted = [case for case in cases if case.id not in source.excluded]
     quarantined: list[Problem] = []
     for number, case in enumerate(wanted, start=1):
@@ -144,8 +142,27 @@ def check(
         excluded={case.id: source.excluded[case.id] for case in cases if case.id in source.excluded},
         quarantined=quarantined,
         duplicates=duplicates,
+        notes=list(notes),
         **_compared(source, told, cases, buildable=len(wanted) - len(quarantined)),
-        **_surroundings(source, raw),
+        **around(folder=raw),
+    )
+
+
+def _still_packed(name: str, raw: Path, place: archives.Place, around: dict[str, Any]) -> CheckReport:
+    """What is known of a source whose archives a build would unpack first."""
+    names = {path.name.casefold() for path, _ in place.packed}
+    packed: list[ArchiveState] = [one for one in around["archives"] if one.name.casefold() in names]
+    wrong = next((one for one in packed if one.reason), ArchiveState("", "absent"))
+    whole = [(one.name, one.members, archives.human(one.unpacked_bytes or 0)) for one in packed if one.members]
+    notes = [f"{name} holds {members} files of {size} in all" for name, members, size in whole]
+    return CheckReport(
+        name,
+        str(raw),
+        stopped=f"{wrong.path}: {wrong.reason}" if wrong.reason else "",
+        remedy=wrong.remedy,
+        packed=[path.name for path, _ in place.packed],
+        notes=[*place.notes, *notes],
+        **around,
     )
 
 
@@ -266,72 +283,30 @@ def _same_names(cases: Iterable[Case]) -> Iterator[Duplicate]:
 def _same_bytes(cases: Iterable[Case]) -> list[Duplicate]:
     """Cases that share an image, byte for byte: a scan that was uploaded twice leaks from train to test.
 
-    Only files of one size are opened, and only those that agree in a sample from their middle are hashed. Masks are not
-    compared: many are equal, the empty ones above all.
+    Masks are not compared: many are equal, the empty ones above all.
     """
-    groups = [[(path, case.id) for case in cases for path in case.images]]
-    for kind in (_size, _sample, files.sha256):
-        groups = [alike for group in groups for alike in _alike(group, kind)]
+    groups = files.equal((path, case.id) for case in cases for path in case.images)
     shared = Counter(tuple(sorted({case for _, case in group})) for group in groups)
     return [Duplicate("bytes", ids, number) for ids, number in sorted(shared.items())]
 
 
-def _alike(group: Iterable[tuple[Path, str]], kind: Callable[[Path], object]) -> Iterator[list[tuple[Path, str]]]:
-    """The parts of ``group`` that are of one ``kind`` and belong to more than one case."""
-    parts: dict[object, list[tuple[Path, str]]] = defaultdict(list)
-    for path, case in group:
-        try:
-            alike = kind(path)
-        except OSError:  # it is reported as unreadable
-            continue
-        if alike is not None:
-            parts[alike].append((path, case))
-    return (part for part in parts.values() if len({case for _, case in part}) > 1)
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size or None  # empty files are not each other's copies
-
-
-def _sample(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _PIECE) // 2)
-        return hashlib.sha256(file.read(_PIECE)).digest()
-
-
-def _surroundings(source: Source, raw: Path) -> dict[str, Any]:
-    """What lies in the folder beside cases."""
+def _surroundings(
+    source: Source, raw: Path, *, folder: Path | None = None, packed: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """What lies in ``folder`` (``raw``) beside cases; the archives of ``packed`` are looked into."""
+    known, folder = list(source.archives), folder or raw
+    home = raw if raw.is_dir() else raw.parent
     try:
-        listing = files.walk(raw)
+        listing = files.walk(folder) if folder.is_dir() else files.Listing((), (), (), ())
     except OSError as error:  # a folder that may be listed but not entered
         return {"unreadable": [relative(Path(error.filename or raw), raw)]}
-    lying: dict[str, Path] = {path.name: path for path in reversed(listing.files)}
+    lying = {path.name.casefold(): path for path in (reversed(listing.files) if home == raw else (raw,))}
+    if home != raw and not any(one.name.casefold() in lying for one in known):
+        known.append(Archive(name=raw.name))
+    places = ((one, lying.get(one.name.casefold())) for one in known)
     return {
-        "archives": [_archive(archive, lying.get(archive.name), raw) for archive in source.archives],
+        "archives": [state_of(one, path, home, packed=path in packed) for one, path in places],
         "junk": len(listing.junk),
-        "links": [relative(path, raw) for path in listing.links],
-        "unreadable": [relative(path, raw) for path in listing.unreadable],
+        "links": [relative(path, folder) for path in listing.links],
+        "unreadable": [relative(path, folder) for path in listing.unreadable],
     }
-
-
-def _archive(archive: Archive, path: Path | None, raw: Path) -> ArchiveState:
-    """The state of one archive. It is hashed only where its size is right."""
-    known = ArchiveState(archive.name, "absent", expected_bytes=archive.bytes, expected_checksum=archive.checksum or "")
-    if path is None:
-        return known
-    try:
-        size = path.stat().st_size
-        found = replace(known, state="unverified", path=relative(path, raw), bytes=size)
-        if archive.bytes not in (None, size):
-            return replace(found, state="other_size")
-        if archive.checksum is None:
-            return found
-        checksum = _checksum(path, archive.checksum.partition(":")[0])
-    except OSError:
-        return replace(known, state="unreadable", path=relative(path, raw))
-    return replace(found, state="good" if checksum == archive.checksum else "other_checksum", checksum=checksum)
-
-
-def _checksum(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

@@ -6,16 +6,21 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagemask.errors import InputError, UsageError
 
+UNPACKED, UNPACKING = ".unpacked", ".unpacking"
+"""What the folder of an unpacked archive is called after its name, and while it is being unpacked (hidden, then)."""
+NOTES = ".imagemask"
+"""The folder in it that says of which archive it is."""
 _JUNK_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX"}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE = 65536  # bytes: a sample that tells two pictures apart
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -58,6 +63,41 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def equal(owned: Iterable[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
+    """Files that hold the same bytes: groups of (file, owner), each of several owners, in the order of ``owned``.
+
+    Only files of one size are opened, and only those that agree in a sample from their middle are hashed. Empty files
+    are not each other's copies, and what cannot be read is nobody's.
+    """
+    groups = [list(owned)]
+    for kind in (_size, _sample, sha256):
+        groups = [alike for group in groups for alike in _alike(group, kind)]
+    return groups
+
+
+def _alike(group: Iterable[tuple[Path, str]], kind: Callable[[Path], object]) -> Iterator[list[tuple[Path, str]]]:
+    """The parts of ``group`` that are of one ``kind`` and belong to more than one owner."""
+    parts: dict[object, list[tuple[Path, str]]] = {}
+    for path, owner in group:
+        try:
+            alike = kind(path)
+        except OSError:  # whoever reads it will say so
+            continue
+        if alike is not None:
+            parts.setdefault(alike, []).append((path, owner))
+    return (part for part in parts.values() if len({owner for _, owner in part}) > 1)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size or None
+
+
+def _sample(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _PIECE) // 2)
+        return hashlib.sha256(file.read(_PIECE)).digest()
 
 
 @contextmanager
@@ -123,7 +163,7 @@ def walk(root: Path) -> Listing:
         here = Path(folder)
         links += [here / name for name in folders if os.path.islink(here / name)]
         junk += [here / name for name in folders if is_junk(name)]
-        folders[:] = sorted(name for name in folders if not is_junk(name))
+        folders[:] = sorted(name for name in folders if not (is_junk(name) or is_ours(name)))
         for name in names:
             path = here / name
             if is_junk(name):
@@ -138,6 +178,11 @@ def walk(root: Path) -> Listing:
 def is_junk(name: str) -> bool:
     """Whether an operating system left this file or folder behind (AppleDouble twins, thumbnails, ...)."""
     return name.startswith("._") or name in _JUNK_NAMES
+
+
+def is_ours(name: str) -> bool:
+    """Whether this is the folder of an archive that is being unpacked, or the notes in one that was: never read."""
+    return name == NOTES or (name.startswith(".") and name.endswith(UNPACKING))
 
 
 def _leads_inside(link: Path, home: Path) -> bool:
@@ -184,19 +229,23 @@ def unknown_layout(raw: Path, *, accepted: str, limit: int = 20) -> InputError:
     """The error of a folder that is not this source: what lies in its top two levels, and what was looked for."""
     names: list[str] = []
     for folder in _two_levels(raw, levels=1):
-        here = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in _entries(folder))
+        entries = [entry for entry in _entries(folder) if not is_ours(entry.name)]
+        here = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
         names += [str((folder / name).relative_to(raw)) + ("/" if name.endswith("/") else "") for name in here]
     shown = ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
     return InputError(f"{raw}: not recognised. It holds: {shown or 'nothing'}", remedy=f"Accepted: {accepted}")
 
 
 def _two_levels(root: Path, *, levels: int = 2) -> list[Path]:
-    """``root`` and the folders below it, down to ``levels``, without junk; follows no link."""
+    """``root`` and the folders below it, down to ``levels``, without junk; follows no link.
+
+    The folder of an unpacked archive is no level: what lies in it lies where the archive does.
+    """
     found = [root]
     if levels:
         for entry in sorted(_entries(root)):
-            if entry.is_dir() and not entry.is_symlink() and not is_junk(entry.name):
-                found += _two_levels(entry, levels=levels - 1)
+            if entry.is_dir() and not entry.is_symlink() and not is_junk(entry.name) and not is_ours(entry.name):
+                found += _two_levels(entry, levels=levels - (not entry.name.endswith(UNPACKED)))
     return found
 
 

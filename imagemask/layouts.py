@@ -297,7 +297,7 @@ def _paired(raw: Path, roles: _Roles, suffixes: Sequence[Suffixes]) -> tuple[tup
             remedy="Say what a mask's stem has beyond its image's (--suffix _mask), or spell the folders out in globs: "
             "--images 'left/*.png' --masks 'right/*.png'",
         )
-    shared = _common_folders([*images, *masks])
+    shared = common_folders([*images, *masks])
     keys = sorted(images.keys() | masks.keys())
     pairs = tuple(Pair(key[shared:], tuple(images.get(key, ())), tuple(masks.get(key, ()))) for key in keys)
     return pairs, f"{_count(images.keys() & masks.keys(), 'pair')} by {best}"
@@ -326,7 +326,7 @@ def _keyed(items: Iterable[_Item], suffix: str) -> dict[Key, list[Path]]:
     return keyed
 
 
-def _common_folders(keys: Iterable[Key]) -> int:
+def common_folders(keys: Iterable[Key]) -> int:
     """How many leading folders all keys share that say nothing (the copy's own nesting), down to a split."""
     shared = 0
     for parts in zip(*(key[:-1] for key in keys), strict=False):

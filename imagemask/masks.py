@@ -18,6 +18,7 @@ Read = tuple[NDArray[np.integer[Any]], tuple[str, ...]]
 
 _USUAL = (0, 1, 255, 65535)
 _SHOWN, _SAMPLE = 8, 8
+_THRESHOLD = "Give --mask-threshold 128 to take the brighter half as foreground, or masks without loss (PNG)"
 
 
 def exact(path: Path) -> Read:
@@ -35,21 +36,41 @@ def binary(path: Path, value: int) -> Read:
     """
     refuse_jpeg(path)
     mask = images.read_mask(path)
-    found = np.unique(mask)
-    if len(found) > 2:
+    low, high = int(mask.min()), int(mask.max())
+    foreground = mask == high
+    if not (foreground | (mask == low)).all():
         raise CaseError(
             "label_values",
             f"{path.name} holds more than two values: {histogram(mask)}",
             file=path,
             remedy="Declare several classes with --labels 1=NAME,2=NAME; cut soft edges with --mask-threshold 128",
         )
-    low, high = int(found[0]), int(found[-1])
     odd = {
         "foreground_value": high not in _USUAL,
         "background_value": low not in (0, high),
         "mask_full": low == high > 0,
     }
-    return _filled(mask == high if high else np.zeros_like(mask, bool), value), tuple(flag for flag in odd if odd[flag])
+    return _filled(foreground if high else np.zeros_like(foreground), value), tuple(flag for flag in odd if odd[flag])
+
+
+def zero_or_one(path: Path) -> Read:
+    """A mask of 0 and 1; one of 0 and 255 (of 16 bits: 65535) becomes so, with the flag ``bright_mask``.
+
+    ``mask_full`` says that there is nothing but foreground. Raises CaseError ``label_values`` for any other value, and
+    ``jpeg_mask``, both with the histogram, and as ``images.read_mask`` does.
+    """
+    refuse_jpeg(path, remedy="Fetch the mask as it was published, without loss (PNG)")
+    mask = images.read_mask(path)
+    high, background = int(mask.max()), mask == 0
+    if high not in (0, *_USUAL) or not (background | (mask == high)).all():
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds other values than 0 and 1, or 0 and 255: {histogram(mask)}",
+            file=path,
+            remedy="Fetch the mask as it was published: other values may mean something else than foreground",
+        )
+    odd = {"bright_mask": high > 1, "mask_full": not background.any()}
+    return _filled(~background, 1), tuple(flag for flag in odd if odd[flag])
 
 
 def cut(path: Path, threshold: int, value: int) -> Read:
@@ -71,6 +92,31 @@ def cut(path: Path, threshold: int, value: int) -> Read:
     return _filled(grey >= threshold, value), ("mask_thresholded",) if soft else ()
 
 
+def of_copies(image_paths: Sequence[Path], mask_paths: Sequence[Path]) -> tuple[NDArray[Any], *Read]:
+    """Image, mask (as ``zero_or_one``) and flags of a picture that may lie there several times: ``twin_dropped``.
+
+    Without masks the mask is empty. Raises CaseError ``duplicate_stem`` where the images differ, ``twins_differ`` where
+    the masks do, and as ``zero_or_one`` and ``image_of`` do.
+    """
+    first, flags = image_paths[0], tuple[str, ...]()
+    if mask_paths:
+        mask, noted = zero_or_one(mask_paths[0])
+        image, turned = image_of(first, mask_paths[0], mask)
+        flags = (*noted, *turned)
+    else:
+        image = images.read_image(first)
+        mask = np.zeros(image.shape[:2], np.uint8)
+    for path in image_paths[1:]:
+        if not np.array_equal(image, images.read_image(path, like=(mask.shape[0], mask.shape[1]))):
+            reason, remedy = f"{first.name} and {path.name} have one name, and are two pictures", "Rename one of them"
+            raise CaseError("duplicate_stem", reason, file=path, remedy=remedy)
+    for path in mask_paths[1:]:
+        if not np.array_equal(mask, zero_or_one(path)[0]):
+            reason = f"{mask_paths[0].name} and {path.name} are masks of one picture, and differ"
+            raise CaseError("twins_differ", reason, file=path, remedy="Find out which is right, and remove the other")
+    return image, mask, (*flags, "twin_dropped") if len(image_paths) > 1 else flags
+
+
 def image_of(path: Path, mask_path: Path, mask: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The image at ``path``, of the size of its mask; flag ``exif_orientation`` where a JPEG says that it lies turned.
 
@@ -79,25 +125,23 @@ def image_of(path: Path, mask_path: Path, mask: NDArray[Any]) -> tuple[NDArray[A
     image = images.read_image(path, like=(mask.shape[0], mask.shape[1]))
     if image.shape[:2] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        on_its_side = ": one of them lies on its side, as an EXIF orientation may have said"
         raise CaseError(
             "size_mismatch",
             f"{path.name} is {height}x{width}, its mask {mask_path.name} {mask_height}x{mask_width}",
             file=mask_path,
-            remedy="They must have one size, and are never resized to fit",
+            remedy="They must have one size, and are never resized to fit"
+            + on_its_side * (image.shape[1::-1] == mask.shape),
         )
     turned = images.is_jpeg(path) and images.exif_orientation(path) > 1
     return image, ("exif_orientation",) if turned else ()
 
 
-def refuse_jpeg(path: Path) -> None:
+def refuse_jpeg(path: Path, *, remedy: str = _THRESHOLD) -> None:
     """Raise CaseError ``jpeg_mask``, with the histogram that shows why, where a mask is a JPEG."""
     if images.is_jpeg(path):
-        raise CaseError(
-            "jpeg_mask",
-            f"{path.name} is a JPEG, which blurs a mask's edges: {histogram(_grey(path))}",
-            file=path,
-            remedy="Give --mask-threshold 128 to take the brighter half as foreground, or masks without loss (PNG)",
-        )
+        reason = f"{path.name} is a JPEG, which blurs a mask's edges: {histogram(_grey(path))}"
+        raise CaseError("jpeg_mask", reason, file=path, remedy=remedy)
 
 
 def refuse_all_jpeg(paths: Sequence[Path]) -> None:
@@ -138,4 +182,6 @@ def _grey(path: Path) -> NDArray[np.integer[Any]]:
 
 
 def _filled(foreground: NDArray[np.bool_], value: int) -> NDArray[np.integer[Any]]:
-    return foreground * (np.uint8(value) if value < 256 else np.uint16(value))
+    kind = np.uint8 if value < 256 else np.uint16
+    filled: NDArray[np.integer[Any]] = foreground.view(np.uint8) * kind(value)
+    return filled

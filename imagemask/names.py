@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 Key = tuple[str, ...]
@@ -16,7 +17,9 @@ _SPLITS = re.compile(
 )
 FORBIDDEN = frozenset('/\\~%:*?"<>|')
 """What an id cannot hold: separators of paths and of keys, and what some file systems refuse."""
+_UNPACKED = re.compile(r"(?<=.)\.(?:tar|tar\.gz|tgz|zip|7z)\.unpacked$", re.IGNORECASE)
 _LONGEST = 180  # bytes of an id: a slice, a variant and an extension must still fit into a file name
+_NAMED = 5  # names in a message
 
 
 def identifier(key: Key) -> str:
@@ -77,6 +80,12 @@ def split_of_folder(name: str) -> str:
     return (found.lastgroup or "") if found else ""
 
 
+def split_of_words(folders: Key) -> str:
+    """The split that a word of the folders' names is (``EEC_test``), the innermost if several are, or ""."""
+    words = (word for folder in reversed(folders) for word in re.split(r"[-_. ]+", folder))
+    return next(filter(None, map(split_of_folder, words)), "")
+
+
 def patient_of(path: Path, pattern: str | None) -> str:
     """What the group ``patient``, else the first, of a regular expression finds in the file name of a relative path.
 
@@ -91,8 +100,22 @@ def patient_of(path: Path, pattern: str | None) -> str:
     return unicodedata.normalize("NFC", patient or "").strip()
 
 
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def dataset_name(folder: Path) -> str:
-    """The name of a folder as a source is called: small letters, digits and hyphens, a letter first."""
-    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode().lower()
+    """The name of a folder as a source is called: small letters, digits and hyphens, a letter first.
+
+    That of an unpacked archive (``scans.tar.gz.unpacked``) is called as what was packed: ``scans``.
+    """
+    plain = (
+        unicodedata.normalize("NFKD", _UNPACKED.sub("", folder.resolve().name))
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     name = re.sub("[^a-z0-9]+", "-", plain).strip("-")
     return name if name[:1].isalpha() else f"folder-{name}".rstrip("-")

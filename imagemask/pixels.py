@@ -91,9 +91,9 @@ def labels(pair: Slice, values: Mapping[int, str]) -> Slice:
     ``values`` are the declared foreground values and their names. Raises CaseError where the mask holds another.
     """
     mask = pair.mask
-    classes = np.zeros(mask.shape, np.uint8)
     declared = sorted(values)
-    for number, value in enumerate(declared, start=1):
+    classes: NDArray[np.uint8] = (mask == declared[0]).view(np.uint8)
+    for number, value in enumerate(declared[1:], start=2):
         classes += (mask == value).view(np.uint8) * np.uint8(number)
     if np.count_nonzero(classes) != np.count_nonzero(mask):
         raise CaseError(

@@ -24,7 +24,7 @@ ENTRY_POINTS = "imagemask.generators"
 RESERVED = frozenset(
     {"raw", "out", "workers", "shard", "replace", "fail_fast", "dry_run", "json", "as_json", "help", "h"}
     | {"size", "stretch", "window", "crop", "crops", "keep_empty", "drop_empty", "flip", "flips", "rotate", "rotations"}
-    | {"combine"}
+    | {"combine", "allow_checksum_mismatch"}
 )
 """What the commands call their own options: no field of a generator's Options may take such a name."""
 

@@ -106,7 +106,7 @@ def by_coverage(mask: Labels, kernel: Callable[[Bytes], Bytes]) -> Labels:
 
 def _where(mask: Labels, value: int) -> Bytes:
     inside: Bytes = (mask == value).view(np.uint8)
-    return inside * np.uint8(255)
+    return np.multiply(inside, np.uint8(255), out=inside)
 
 
 def _foreground(mask: Labels) -> list[int]:

@@ -89,6 +89,9 @@ class Source(_Frozen):
     expected: Expected = Expected()
     excluded: Mapping[str, str] = {}
     group: Literal["patient", "image", "none"]
+    by_image: str = Field(
+        default="", description="why a split by image is refused; empty: it is allowed, with a warning"
+    )
     columns: tuple[str, ...] = Field(default=(), description="manifest columns of this source, filled from Case.extra")
 
 

@@ -1,8 +1,10 @@
 """Settings of hypothesis, and the way to the helpers that lie beside the tests."""
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,3 +17,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("imagemask")
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    """Every unpacking of an archive ends by waiting for the disk, which is slow where others write, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield

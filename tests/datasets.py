@@ -22,7 +22,6 @@ PLAIN = {
     "pad": "0 0 0 0",
     "classes": "",
     "source": "a.nii",
-    "source_sha256": "0" * 64,
 }
 
 
@@ -73,14 +72,15 @@ class Dataset:
         }
 
 
-def row_of(*, case, slice=0, variant="", patient=None, group=None, split="", foreground=1):  # noqa: A002
-    """A row of a manifest; the group is the patient where there is no other, as ``build`` has it."""
+def row_of(*, case, slice=0, variant="", patient=None, group=None, split="", foreground=1, sha256=""):  # noqa: A002
+    """A row of a manifest; the group is the patient where there is no other, as ``build`` has it; a file a case."""
     key = f"{case}-{slice:04d}" + (f"~{variant}" if variant else "")
     patient = case if patient is None else patient
     said = {"key": key, "case": case, "slice": slice, "variant": variant, "patient": patient, "split": split}
     group = patient if group is None else group
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return {**PLAIN, **said, "fold": "", "group": group, "foreground": foreground, "digest": digest}
+    own = {"source_sha256": sha256 or hashlib.sha256(case.encode()).hexdigest(), "digest": digest}
+    return {**PLAIN, **said, "fold": "", "group": group, "foreground": foreground, **own}
 
 
 def patients(count, *, first=0, slices=4, **cells):

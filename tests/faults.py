@@ -1,7 +1,7 @@
 """A healthy source, a fault put into it, and what must come of it: the machinery of the tables in test_faults_*.py.
 
 The ids are those of the failure catalogue (sources broken in every way that was seen, or can be thought of): G for any
-source, L for lung-tumor, P for pancreas. The tables are the catalogue as this program keeps it.
+source, L for lung-tumor, P for pancreas, S for cervical-cancer. The tables are the catalogue as this program keeps it.
 """
 
 import csv
@@ -83,6 +83,8 @@ class Fault:
     """What ``check`` counts more of than in the healthy source."""
     as_user: bool = False
     """Run in a process of its own that obeys permissions, as one of root's does not."""
+    finds: str = ""
+    """What ``verify`` finds in what is built: the source as it is parts a patient, or leaves a picture in no set."""
     hook: str = ""
     """Run in a process of its own, which begins, as each of its workers does, with this code."""
 
@@ -102,17 +104,20 @@ class Ended:
 
 
 class Bench:
-    """A healthy source, and what a clean build makes of it."""
+    """A healthy source, and what a clean build makes of it.
 
-    def __init__(self, source, folder, **size):
-        self.source, self.folder = source, folder
+    ``arguments`` are those of every command, ``recipe`` those that only a build takes.
+    """
+
+    def __init__(self, source, folder, *, arguments=(), recipe=(), **size):
+        self.source, self.folder, self.arguments, self.recipe = source, folder, arguments, recipe
         self.raw = testing.phantom(source, folder / "raw", **size)
         out = folder / "clean"
-        ended = run(["build", source, "--raw", self.raw, "--out", out, "--workers", 1])
+        ended = run(["build", source, "--raw", self.raw, "--out", out, "--workers", 1, *arguments, *recipe])
         assert ended.exit_code == 0, ended.stderr
         self.pictures, self.flags = pictures(out), flags(out)
         self.excluded = document(out)["excluded"]
-        self.checked = json.loads(run(["check", source, "--raw", self.raw, "--json"]).stdout)
+        self.checked = json.loads(run(["check", source, "--raw", self.raw, "--json", *arguments]).stdout)
 
     def prove(self, fault, folder, patch, *, workers=1):
         """Inject ``fault`` into a copy of the source, build it, and hold what comes of it against the table."""
@@ -123,7 +128,7 @@ class Bench:
             if not fault.arguments:
                 self._checked(fault, scene)
             command = ["build", fault.source, "--raw", scene.raw, "--out", scene.out, "--workers", workers, "--json"]
-            ended = run([*command, *fault.arguments], fault, folder)
+            ended = run([*command, *self.arguments, *self.recipe, *fault.arguments], fault, folder)
         self._ended_as_told(fault, scene, ended)
 
     def _ended_as_told(self, fault, scene, ended):
@@ -140,11 +145,14 @@ class Bench:
             quarantined(fault, scene, merged)
         else:
             self._built(fault, scene.out)
-        assert run(["verify", scene.out]).exit_code == 0
+        verified = run(["verify", scene.out, "--json"])
+        assert verified.exit_code == (5 if fault.finds else 0)
+        assert {one["code"] for one in json.loads(verified.stdout)["findings"]} == set(fault.finds.split())
 
     def _checked(self, fault, scene):
         """``check`` foresees a refusal, never cries wolf, and counts what is passed over."""
-        ended = run(["check", fault.source, "--raw", scene.raw, "--json"], fault, scene.raw.parent)
+        command = ["check", fault.source, "--raw", scene.raw, "--json", *self.arguments]
+        ended = run(command, fault, scene.raw.parent)
         if isinstance(fault.then, Refused):
             allowed = {4} if fault.then.foreseen else {0, 3, 4}
         else:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from imagemask import check as module
 from imagemask import images, registry
-from imagemask.check import ArchiveState, Duplicate, Problem, check
+from imagemask.archives import state as archive_state
+from imagemask.archives.state import ArchiveState
+from imagemask.check import Duplicate, Problem, check
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import Archive, Case, Expected, Options, Slice, Source, WritesPhantom
 
@@ -390,7 +392,7 @@ class TestSurroundings:
     def test_an_archive_of_another_size_is_not_hashed(self, raw, fake, monkeypatch):
         fake.source = source_of(archives=(Archive(name="a.tar", bytes=8, checksum=MD5),))
         (raw / "a.tar").write_bytes(DATA)
-        monkeypatch.setattr(module, "_checksum", lambda *_: pytest.fail("hashed"))
+        monkeypatch.setattr(archive_state, "checksum_of", lambda *_: pytest.fail("hashed"))
         assert check("fake", raw).archives[0].checksum == ""
 
     def test_an_archive_that_cannot_be_read_says_so(self, raw, fake, monkeypatch):
@@ -399,8 +401,10 @@ class TestSurroundings:
 
         fake.source = source_of(archives=(Archive(name="a.tar", checksum=MD5),))
         (raw / "a.tar").write_bytes(DATA)
-        monkeypatch.setattr(module, "_checksum", refuse)
-        assert check("fake", raw).archives == [ArchiveState("a.tar", "unreadable", path="a.tar", expected_checksum=MD5)]
+        monkeypatch.setattr(archive_state, "checksum_of", refuse)
+        (found,) = check("fake", raw).archives
+        told = {"reason": "cannot be read", "remedy": "Check permissions"}
+        assert found == ArchiveState("a.tar", "unreadable", path="a.tar", expected_checksum=MD5, **told)
 
 
 @pytest.mark.usefixtures("fake")

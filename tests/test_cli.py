@@ -117,7 +117,7 @@ def test_quarantined_cases_are_named_and_exit_3(tmp_path, monkeypatch):
         (["info", "nothing"], 2, "There are: "),
         (["split"], 2, "there is no dataset here"),
         (["verify", "away"], 4, "there is no manifest"),
-        (["build", "--raw", "away"], 2, "NAME is missing: `imagemask build NAME --raw ...`, NAME one of folder, lung-"),
+        (["build", "--raw", "away"], 2, "NAME is missing: `imagemask build NAME --raw ...`, NAME one of cervical"),
         (["check", "--raw", "away", "lung-tumor"], 2, "NAME is missing: `imagemask check NAME --raw ...`"),
         (["check", "nothing"], 2, "There are: "),
         (["check", "folder", "--raw", "raw", "--patient", "P"], 2, "no group holds the patient"),

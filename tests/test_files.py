@@ -246,3 +246,19 @@ def test_a_folder_that_cannot_be_listed_counts_as_empty(root, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert "It holds: nothing" in files.unknown_layout(tree(root, "a/"), accepted="x").reason
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"", b"a", b"b", b"ab", b"ba"]), st.sampled_from("xyz")), max_size=9))
+def test_files_of_several_owners_that_hold_the_same_bytes_are_found(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("d")
+    owned = []
+    for number, (content, owner) in enumerate(drawn):
+        path = folder / str(number)
+        path.write_bytes(content)
+        owned.append((path, owner))
+    groups = files.equal([*owned, (folder / "gone", "x")])
+    wanted = {}
+    for path, owner in owned:
+        wanted.setdefault(path.read_bytes(), []).append((path, owner))
+    wanted.pop(b"", None)
+    assert sorted(groups) == sorted(group for group in wanted.values() if len({owner for _, owner in group}) > 1)

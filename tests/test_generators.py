@@ -1,4 +1,4 @@
-"""The contract of section 3, over every registered generator."""
+"""The contract of a generator, over every registered one."""
 
 import sys
 

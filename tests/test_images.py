@@ -101,6 +101,20 @@ def test_big_endian_sixteen_bits_are_swapped(put):
     assert images.read_image(path).dtype == np.dtype("=u2")
 
 
+@given(pixels=nps.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))), more=st.binary())
+def test_a_bmp_of_24_bits_is_what_pillow_makes_of_it_whichever_row_comes_first(tmp_path_factory, pixels, more):
+    path = tmp_path_factory.mktemp("bmp") / "a.bmp"
+    upwards = bytearray(encoded(pixels, "BMP"))
+    rows = np.frombuffer(upwards, np.uint8)[54:].reshape(len(pixels), -1)  # each filled up to a multiple of 4 bytes
+    downwards = upwards[:22] + struct.pack("<i", -len(pixels)) + upwards[26:54] + rows[::-1].tobytes()
+    for data in (upwards, downwards):
+        path.write_bytes(data + more)
+        np.testing.assert_array_equal(images.read_image(path), pixels)
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
+        path.write_bytes(data[: -rows.shape[1]])
+        assert refused(images.read_image, path) == "damaged_image"
+
+
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_palettes_become_colours(put, kind):
     palette = Image.fromarray(COLOURS).quantize(16)

@@ -175,3 +175,62 @@ def test_masks_come_in_the_smallest_type():
     mask = np.array([[0, 255]], np.uint8)
     assert written(masks.binary, mask, 255)[0].dtype == np.uint8
     assert written(masks.binary, mask, 256)[0].dtype == np.uint16
+
+
+@given(st.data())
+def test_only_zero_and_one_or_the_full_value_are_zero_and_one(data):
+    dtype, full = data.draw(st.sampled_from([(np.uint8, 255), (np.uint16, 65535)]))
+    mask = data.draw(
+        of_values(0, 1, full, dtype=dtype) | of_values(0, 1, dtype=dtype) | of_values(0, full, dtype=dtype)
+    )
+    values = set(np.unique(mask).tolist())
+    if values >= {1, full}:
+        code, reason = code_of(masks.zero_or_one, mask)
+        assert code == "label_values"
+        assert "1: " in reason
+        return
+    found, flags = written(masks.zero_or_one, mask)
+    assert np.array_equal(found, mask > 0)
+    assert found.dtype == np.uint8
+    assert ("bright_mask" in flags) == (full in values)
+    assert ("mask_full" in flags) == (0 not in values)
+
+
+@pytest.mark.parametrize("values", [(0, 128), (0, 128, 255), (0, 1, 255), (0, 2), (254, 255), (128,), (0, 254)])
+def test_another_value_is_never_taken_for_foreground(values):
+    code, reason = code_of(masks.zero_or_one, np.array([values], np.uint8))
+    assert code == "label_values"
+    assert f"{values[-1]}: 1" in reason
+
+
+def test_a_mask_of_zero_and_one_is_no_jpeg():
+    assert code_of(masks.zero_or_one, disc(), suffix=".jpg")[0] == "jpeg_mask"
+
+
+class TestCopies:
+    """A picture that lies there several times."""
+
+    @pytest.fixture
+    def put(self, tmp_path):
+        return lambda name, pixels: save(tmp_path / name, np.array(pixels, np.uint8))
+
+    def test_one_of_equal_ones_is_read(self, put):
+        paths = [put("a.png", [[5, 6]]), put("b.bmp", [[5, 6]])]
+        outlines = [put("c.png", [[0, 1]]), put("d.png", [[0, 255]])]
+        image, mask, flags = masks.of_copies(paths, outlines)
+        assert (image.tolist(), mask.tolist(), flags) == ([[5, 6]], [[0, 1]], ("twin_dropped",))
+        assert masks.of_copies(paths[:1], outlines[1:])[2] == ("bright_mask",)
+
+    def test_without_a_mask_it_is_empty(self, put):
+        image, mask, flags = masks.of_copies([put("a.png", np.full((2, 3, 3), 9))], [])
+        assert (image.shape, mask.tolist(), flags) == ((2, 3, 3), [[0] * 3] * 2, ())
+
+    @pytest.mark.parametrize(
+        ("code", "image", "mask"), [("duplicate_stem", [[5, 7]], [[0, 1]]), ("twins_differ", [[5, 6]], [[1, 0]])]
+    )
+    def test_which_of_different_ones_is_right_is_not_guessed(self, put, code, image, mask):
+        paths, outlines = [put("a.png", [[5, 6]]), put("b.png", image)], [put("c.png", [[0, 1]]), put("d.png", mask)]
+        with pytest.raises(CaseError) as caught:
+            masks.of_copies(paths, outlines)
+        assert (caught.value.code, caught.value.file) == (code, (paths if code == "duplicate_stem" else outlines)[1])
+        assert caught.value.remedy

@@ -109,6 +109,30 @@ def test_a_patient_before_a_number_is_found(patient, number):
 
 
 @pytest.mark.parametrize(
+    ("folders", "split"),
+    [
+        ((), ""),
+        (("eec_test",), "test"),
+        (("training set",), "train"),
+        (("EEC-2022", "val.frames"), "valid"),
+        (("train", "test data"), "test"),
+        (("contest", "latest"), ""),
+    ],
+)
+def test_a_split_may_be_one_word_of_several(folders, split):
+    assert names.split_of_words(folders) == split
+
+
+def test_some_names_stand_for_many():
+    assert [names.some(list("abcdefg")[:count]) for count in (0, 1, 5, 7)] == [
+        "",
+        "a",
+        "a, b, c, d, e",
+        "a, b, c, d, e and 2 more",
+    ]
+
+
+@pytest.mark.parametrize(
     ("path", "split"),
     [
         ("train/images/a.png", "train"),

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from imagemask import images, manifest
 from imagemask.cli import main
+from imagemask.errors import CaseError
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "real"
 
@@ -102,3 +103,36 @@ def test_jpeg_masks_are_refused_with_the_histogram_that_shows_why(here):
     output = call("build", "folder", "--raw", REAL / "pancreas", "--patient", r"(PANCREAS_\d+)", code=2)
     assert "pixels by value 0: " in output
     assert "--mask-threshold 128" in output
+
+
+def test_real_frames_are_read_as_they_are():
+    """Two frames of cancer from the authors' repository, and a figure that shows their outlines."""
+    for name in ("1", "7"):
+        frame = images.read_image(REAL / "esophageal-cancer" / f"{name}.png")
+        assert (frame.shape, frame.dtype) == ((480, 480, 3), np.uint8)
+        assert frame[:40, :10].max() < 60, "the corner is not black"
+        red, green, blue = (np.median(frame[100:380, 100:380, channel]) for channel in range(3))
+        assert red > green
+        assert red > blue
+    with pytest.raises(CaseError) as caught:  # its corners are
+        images.read_image(REAL / "esophageal-cancer" / "ROI_example.png")
+    assert caught.value.code == "transparent_image"
+
+
+def test_real_frames_without_masks_build_with_empty_ones_and_say_so(here):
+    raw = here / "raw" / "esophageal-cancer" / "non-EEC"
+    raw.mkdir(parents=True)
+    for name in ("1.png", "7.png"):
+        (raw / name).write_bytes((REAL / "esophageal-cancer" / name).read_bytes())
+    assert "not one pair was built" in call("build", "esophageal-cancer", "--out", "none", code=4)
+    call("build", "esophageal-cancer", "--keep-empty")
+    assert "2 pairs: no findings" in call("verify")
+    dataset = here / "datasets" / "esophageal-cancer"
+    rows = manifest.read(dataset)
+    assert rows["case"].tolist() == ["non-EEC+1", "non-EEC+7"]
+    assert set(rows["flags"]) == {"leak_risk synthetic_mask"}
+    assert (set(rows["patient"]), set(rows["category"]), set(rows["foreground"])) == ({""}, {"non-EEC"}, {0})
+    for key, name in zip(rows["key"], ("1.png", "7.png"), strict=True):
+        frame = images.read_image(raw / name)
+        assert np.array_equal(images.read_png(dataset / "images" / f"{key}.png"), frame)
+        assert not images.read_png(dataset / "masks" / f"{key}.png").any()

@@ -79,7 +79,7 @@ def test_what_is_written_is_read(source):
 def test_a_shipped_manifest_is_called_like_its_source(name):
     source = sources.load(name.removesuffix(".toml"))
     assert f"{source.name}.toml" == name
-    assert source.expected.cases is None or source.expected.cases == len(source.expected.ids)
+    assert len(source.expected.ids) in (0, source.expected.cases)  # not every source names its cases
 
 
 def test_the_counts_of_the_public_archives():

@@ -283,14 +283,37 @@ def test_what_is_kept_whole(tmp_path, cells, source, by, column):
         assert instead == (column == "group" and by != "group")
 
 
-def test_a_case_without_a_patient_among_others_is_named(tmp_path):
-    rows = [*patients(12), {"case": "stray", "patient": "", "group": "stray"}]
+def test_a_case_with_neither_patient_nor_group_among_others_is_named(tmp_path):
+    rows = [*patients(12), {"case": "stray", "patient": "", "group": ""}]
     dataset = Dataset(tmp_path).write(rows, pictures=False)
-    with pytest.raises(UsageError, match=r"1 cases have no patient: stray.*--by group or --by image"):
-        split.split(dataset.folder, FLAT)
-    report = split.split(dataset.folder, Request(by="group", layout="none"))
-    assert (report.by, sum(part.units for part in report.parts)) == ("group", 13)
+    for by in (None, "patient"):
+        with pytest.raises(UsageError, match=r"1 cases have no patient: stray.*--by group or --by image"):
+            split.split(dataset.folder, Request(by=by, layout="none"))
+
+
+@settings(max_examples=25)
+@given(tangles(), st.sets(st.integers(0, 11)), st.sampled_from([None, 3]))
+def test_a_group_stands_in_for_a_patient_row_by_row_and_nobody_is_parted(tmp_path_factory, rows, unknown, folds):
+    """Cases of no known patient, beside others, in groups of their own or in those of known ones."""
+    rows = [{**row, "patient": "" if int(row["case"][1:]) in unknown else row["patient"]} for row in rows]
+    dataset = Dataset(tmp_path_factory.mktemp("d")).write(rows, pictures=False)
+    blank = {row["case"] for row in rows if not row["patient"]}
+    try:
+        report = split.split(dataset.folder, Request(by="patient", folds=folds, layout="none"))
+    except UsageError as error:
+        if "share nothing" not in str(error):
+            raise
+        return
+    mixed = 0 < len(blank) < len({row["case"] for row in rows})
+    assert split.read_assignment(dataset.folder).column == ("group" if blank else "patient")
+    assert any("its group stands for it" in note for note in report.notes) == mixed
+    assert any(f"{len(blank)} cases have no patient" in warning for warning in report.warnings) == mixed
     sets_of(dataset, "group")
+    found = dataset.column("patient")
+    assert all(len(sets) == 1 for patient, sets in found.items() if patient)
+    before = dataset.tree()
+    assert split.split(dataset.folder, Request(by="patient", folds=folds, layout="none")).drawn == 0
+    assert dataset.tree() == before
 
 
 def test_by_image_keeps_a_case_whole_and_warns_of_the_leak(tmp_path):
@@ -330,3 +353,21 @@ def test_just_enough_patients_are_enough(tmp_path):
         report = split.split(dataset.folder, Request(ratios=ratios, layout="none"))
         assert [part.units for part in report.parts] == [int(ratio > 0) for ratio in ratios]
         assert not report.warnings
+
+
+@given(st.integers(0, 99), st.sets(st.integers(0, 11), min_size=2, max_size=5))
+def test_copies_of_one_file_are_kept_together_when_a_split_is_drawn(tmp_path_factory, seed, alike):
+    rows = [row | {"sha256": "a" * 64 * (int(row["case"][1:]) in alike)} for row in patients(12)]
+    made = Dataset(tmp_path_factory.mktemp("copies")).write(rows, pictures=False)
+    split.split(made.folder, Request(seed=seed, layout="none"))
+    sets = made.column("case")
+    assert len(set.union(*(sets[f"p{number:02d}"] for number in alike))) == 1
+    assert set.union(*sets.values()) == {"train", "valid", "test"}
+
+
+def test_a_split_that_the_source_ships_may_part_copies(tmp_path):
+    rows = [row | {"sha256": "a" * 64, "split": "train" if row["case"] < "p03" else "test"} for row in patients(6)]
+    made = Dataset(tmp_path / "shipped").write(rows)
+    split.split(made.folder, Request())
+    assert made.column("case")["p00"] == {"train"}
+    assert made.column("case")["p05"] == {"test"}

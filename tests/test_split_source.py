@@ -1,5 +1,7 @@
 """A split that the source ships, and a split.csv: what is there is kept, or refused, never quietly changed."""
 
+import json
+
 import pytest
 from datasets import Dataset
 
@@ -86,6 +88,62 @@ def test_a_set_with_an_unknown_name_is_an_error(tmp_path):
     dataset = Dataset(tmp_path).write(rows(a="train", b="val", c="test"), pictures=False)
     with pytest.raises(InputError, match=r"column split holds val. It may hold train, valid, test"):
         split.split(dataset.folder, FLAT)
+
+
+class TestByImage:
+    """A source that says why its images must not be split one by one."""
+
+    WHY = "frames of one patient are all but the same"
+
+    @pytest.fixture
+    def strict(self, dataset):
+        facts = {"name": "fake", "source": {"group": "patient", "by_image": self.WHY}}
+        (dataset.folder / "dataset.json").write_text(json.dumps(facts))
+        return dataset
+
+    def refused(self, dataset, request):
+        before = dataset.tree()
+        with pytest.raises(UsageError, match=f"a split by image is refused: {self.WHY}.*--by patient --resplit"):
+            split.split(dataset.folder, request)
+        assert dataset.tree() == before
+
+    @pytest.mark.parametrize("more", [{}, {"resplit": True}, {"folds": 3, "resplit": True}, {"seed": 4}])
+    def test_it_is_refused_in_the_source_s_words(self, strict, more):
+        self.refused(strict, Request(by="image", layout="none", **more))
+
+    def test_patients_may_be_drawn_anew(self, strict):
+        split.split(strict.folder, Request(by="patient", resplit=True, layout="none"))
+        self.refused(strict, Request(by="image", resplit=True))
+        assert split.split(strict.folder, FLAT).by == "patient"
+
+    def test_a_present_one_is_not_gone_on_with(self, dataset, strict):
+        units = sorted(SHIPPED)
+        (strict.folder / "split.csv").write_bytes(Assignment("case", dict.fromkeys(units, "train")).to_bytes())
+        self.refused(strict, FLAT)
+        split.split(strict.folder, Request(resplit=True, layout="none"))
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_where_nobody_is_known_the_given_split_is_kept_and_none_is_drawn(self, tmp_path, together):
+        """Unless there are groups that hold several cases together."""
+        given = [
+            {**row, "patient": "", "group": "bd" if together and row["case"] in "bd" else row["case"]}
+            for row in rows(**{**SHIPPED, "d": "train", "b": "train"})
+        ]
+        dataset = Dataset(tmp_path).write(given, pictures=False)
+        facts = {"name": "fake", "source": {"group": "patient", "by_image": self.WHY}}
+        (dataset.folder / "dataset.json").write_text(json.dumps(facts))
+        assert split.split(dataset.folder, FLAT).drawn == 0
+        anew = Request(by="patient", resplit=True, layout="none")
+        if together:
+            assert split.split(dataset.folder, anew).drawn == 5
+            return
+        with pytest.raises(UsageError, match=f"refused: {self.WHY}. No case has a patient.*Keep the split that"):
+            split.split(dataset.folder, anew)
+        assert split.split(dataset.folder, FLAT).drawn == 0
+
+    def test_without_a_reason_it_is_a_warning(self, dataset):
+        report = split.split(dataset.folder, Request(by="image", resplit=True, layout="none"))
+        assert any("split by image" in warning for warning in report.warnings)
 
 
 class TestApply:

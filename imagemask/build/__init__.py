@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagemask import files, pool, registry
+from imagemask import archives, files, pool, registry
 from imagemask.build import case as one_case
 from imagemask.build import folder, fragments, swap
 from imagemask.build.case import Done, Job
@@ -23,11 +23,12 @@ from imagemask.build.merge import merge as join
 from imagemask.cases import discover as in_order
 from imagemask.cases import relative
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.types import Case, DescribesItself, Options, Recipe, Source, from_options
+from imagemask.types import Case, DescribesItself, Generator, Options, Recipe, Source, from_options
 
 __all__ = ["FORMAT", "Built", "Counts", "How", "Job", "Merged", "Progress", "discover", "merge", "prepare", "run"]
 
 Progress = Callable[[Done], None]
+_UNPACKING = archives.How()
 _MEMORY_OF_A_WORKER = 300 << 20  # the imports, and a picture or two
 _MEMORY_PER_BYTE = 1.3
 
@@ -64,36 +65,49 @@ class Built:
 
 
 def prepare(
-    name: str, *, raw: Path | None, out: Path | None, recipe: Mapping[str, Any], options: Mapping[str, Any]
+    name: str,
+    *,
+    raw: Path | None,
+    out: Path | None,
+    recipe: Mapping[str, Any],
+    options: Mapping[str, Any],
+    unpacking: archives.How = _UNPACKING,
 ) -> Job:
     """The job of building source ``name`` from ``raw`` (raw/NAME) to ``out`` (datasets/NAME).
 
-    ``recipe`` holds fields of Recipe, ``options`` fields of the generator's Options. Raises UsageError for an option
-    that is wrong and for folders that lie inside one another, InputError where ``raw`` is not a folder.
+    ``raw`` is a folder or an archive; archives are unpacked beside themselves first, as ``unpacking`` says. ``recipe``
+    holds fields of Recipe, ``options`` fields of the generator's Options. Raises UsageError for an option that is wrong
+    and for folders that lie inside one another, InputError where ``raw`` is neither folder nor archive, and as
+    ``archives.unpack_all`` does.
     """
     generator = registry.load(name)
-    raw = _raw_folder(name, raw)
     chosen = from_options(generator.Options, options)
     published = source = registry.source(name)
+    place = _locate(name, raw, generator, chosen)
+    if place.packed:  # that takes long: what would be refused afterwards is refused now
+        _recipe(name, source, recipe, chosen)
+        _refuse_nested(place.folder, (out or Path("datasets") / source.name).resolve())
+    told = archives.unpack_all(place, unpacking)
+    raw = place.folder
     if isinstance(generator, DescribesItself):
         source = generator.describe(source, raw, chosen)
     dataset = (out or Path("datasets") / source.name).resolve()
     _refuse_nested(raw, dataset)
     resolved = _recipe(name, source, recipe, chosen)
     notes = tuple(note for note in source.notes if note not in published.notes)
-    return Job(raw, dataset, source, resolved, notes)
+    return Job(raw, dataset, source, resolved, (*told, *notes))
 
 
-def _raw_folder(name: str, raw: Path | None) -> Path:
+def _locate(name: str, raw: Path | None, generator: Generator, options: Options) -> archives.Place:
     found = (raw or Path("raw") / name).absolute()
-    if not found.is_dir():
-        what = "is not a folder" if found.exists() else "is missing"
+    if not found.is_dir() and not archives.is_archive(found):
+        what = f"is not a folder, nor an archive ({', '.join(archives.SUFFIXES)})" if found.exists() else "is missing"
         raise InputError(
             f"{found}: {what}",
             remedy=f"Give --raw FOLDER. `imagemask info {name}` says how to get it, `imagemask phantom {name}` "
             "makes a stand-in",
         )
-    return found
+    return archives.locate(found, registry.source(name).archives, archives.usable(generator, options), refresh=True)
 
 
 def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Options) -> Recipe:

@@ -197,7 +197,7 @@ def _is_stale(dataset: Path) -> bool:
 
 def _document(plan: Plan, counts: Counts, excluded: dict[str, str], flags: dict[str, int]) -> dict[str, Any]:
     source, recipe = plan.source, plan.recipe
-    kept = ("title", "url", "licence", "licence_url", "citation", "notes", "group")
+    kept = ("title", "url", "licence", "licence_url", "citation", "notes", "group", "by_image")
     written = manifest.mask_values(source.labels)
     labels = [{"name": source.labels[v], "source_value": v, "mask_value": m} for v, m in sorted(written.items())]
     return {

@@ -37,7 +37,7 @@ _RECIPE = (
     click.option("--combine", is_flag=True, help="Write the product of crops, flips and rotations."),
 )
 _RUN = (
-    click.option("--raw", type=_FOLDER, help="The raw source. [default: raw/NAME]"),
+    click.option("--raw", type=_FOLDER, help="The raw source: a folder, or an archive. [default: raw/NAME]"),
     click.option("--out", type=_FOLDER, help="The dataset. [default: datasets/NAME]"),
     click.option("--workers", type=click.IntRange(1), help="Processes. [default: by processors and memory]"),
     click.option(
@@ -49,6 +49,9 @@ _RUN = (
     ),
     click.option("--replace", is_flag=True, help="Build anew beside the dataset, swap at the end."),
     click.option("--fail-fast", is_flag=True, help="Stop at the first case that fails."),
+    click.option(
+        "--allow-checksum-mismatch", is_flag=True, help="Unpack an archive that is not the published one, with a note."
+    ),
     click.option("--dry-run", is_flag=True, help="Say what it would take; write nothing."),
     show.as_json,
 )
@@ -80,9 +83,17 @@ def _callback(name: str, fields: list[str]) -> Callable[..., None]:
 def _run(
     name: str, recipe: dict[str, Any], options: dict[str, Any], *, dry_run: bool, as_json: bool, **given: Any
 ) -> None:
+    from imagemask import archives
     from imagemask import build as library
 
-    job = library.prepare(name, raw=given.pop("raw"), out=given.pop("out"), recipe=recipe, options=options)
+    allowed = given.pop("allow_checksum_mismatch")
+    bars = show.Bars()
+    unpacking = archives.How(allow_mismatch=allowed, look_only=dry_run, progress=bars.step)
+    try:
+        places = {"raw": given.pop("raw"), "out": given.pop("out")}
+        job = library.prepare(name, **places, recipe=recipe, options=options, unpacking=unpacking)
+    finally:
+        bars.finish()
     for text in (*job.notes, *_warnings(job.source)):
         show.warn(text)
     how = library.How(**given)

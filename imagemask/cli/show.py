@@ -117,6 +117,33 @@ class Bar:
         return f"{self.slices} slices" if self.slices else ""
 
 
+class Bars:
+    """Bars of bytes, one after another, each of what is being done; nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.label = ""
+        self.done = 0
+        self.bar: Any = None
+
+    def step(self, label: str, done: int, total: int) -> None:
+        """``done`` bytes of ``total`` are done of what ``label`` says; another label ends the bar before."""
+        if not sys.stderr.isatty():
+            return
+        if label != self.label:
+            self.finish()
+            self.label, self.done = label, 0
+            self.bar = click.progressbar(length=total, label=label, file=sys.stderr, show_eta=True)
+            self.bar.render_progress()
+        self.bar.update(done - self.done)
+        self.done = done
+
+    def finish(self) -> None:
+        """End the line of the bar."""
+        if self.bar is not None:
+            self.bar.render_finish()
+        self.label, self.bar = "", None
+
+
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 

@@ -53,6 +53,7 @@ def info(name: str, as_json: bool) -> None:
             ("labels", ", ".join(f"{value} = {label}" for value, label in source.labels.items())),
             ("window", ", ".join(source.window)),
             ("split by", source.group),
+            ("by image", f"refused: {source.by_image}" if source.by_image else ""),
             (
                 "expected",
                 f"{expected.cases} cases: {expected.images} images, {expected.masks} masks" if expected.cases else "",
@@ -100,7 +101,10 @@ def phantom(name: str, folder: Path | None, **given: Any) -> None:
 
 def _check(name: str, own: list[click.Parameter], fields: list[str]) -> click.Command:
     command = click.Command(name, callback=_checking(name, fields), params=own)
-    for decorate in (click.option("--raw", type=_FOLDER, help="The raw source. [default: raw/NAME]"), show.as_json):
+    for decorate in (
+        click.option("--raw", type=_FOLDER, help="The raw source: a folder, or an archive. [default: raw/NAME]"),
+        show.as_json,
+    ):
         decorate(command)
     return command
 
@@ -153,7 +157,10 @@ def _print_check(report: Any) -> None:
     )
     for archive in report.archives:
         if archive.state != "absent":
-            click.echo(f"archive      {archive.name}: {archive.state.replace('_', ' ')}")
+            why = f": {archive.reason}" if archive.reason else ""
+            click.echo(f"archive      {archive.name}: {archive.state.replace('_', ' ')}{why}")
+    for note in report.notes:
+        click.echo(f"note         {note}")
     for case, reason in report.excluded.items():
         click.echo(f"excluded     {case}: {reason}")
     for one in report.duplicates:
@@ -162,6 +169,8 @@ def _print_check(report: Any) -> None:
         click.echo(f"quarantine   {problem.case}: {problem.reason} [{problem.code}]. {problem.remedy}")
     if report.stopped:
         click.echo(f"a build would stop: {report.stopped}. {report.remedy}")
+    elif report.packed:
+        click.echo(f"still packed: a build begins by unpacking {', '.join(report.packed)}. Check again after that")
     else:
         click.echo("complete" if report.complete else "incomplete: a build goes on with what is there")
 

@@ -92,12 +92,19 @@ def _split(dataset: Path, request: Request) -> SplitReport:
     frame = manifest.read(dataset)
     if frame.empty:
         raise InputError(f"{dataset / manifest.MANIFEST}: holds no rows", remedy="Build the dataset first")
-    group = str(manifest.read_dataset(dataset).get("source", {}).get("group", "patient"))
+    document = manifest.read_dataset(dataset)
+    source = document.get("source", {})
     present = None if request.resplit else read_assignment(dataset)
-    planned = plan(request, _column(frame, request, present, group), _recorded(dataset, present))
+    group = str(source.get("group", "patient"))
+    column = _column(frame, request, present, group)
+    if why := str(source.get("by_image", "")):
+        _refuse_by_image(frame, column, why, name=str(document.get("generator", "NAME")), anew=request.resplit)
+    planned = plan(request, column, _recorded(dataset, present))
     before = _before(frame, request, present, planned)
-    units = gather(before, planned.column)
-    where = settled(units, before["fold" if planned.folds else "split"], planned.names)
+    settled_in = before["fold" if planned.folds else "split"]
+    # What is drawn anew keeps copies together. A split that is there may part them: that is for its author to answer.
+    units = gather(before, planned.column, copies=bool((settled_in == "").all()))
+    where = settled(units, settled_in, planned.names)
     _check_enough(where, planned)
     bins = balance(units.weights, planned.bins, settled=where, names=units.bundles, seed=planned.seed)
     chosen = _assignment(units, bins, planned, present)
@@ -117,7 +124,7 @@ def _split(dataset: Path, request: Request) -> SplitReport:
         layout=stamp.layout,
         variants=stamp.variants,
         laid_out=laid.pairs,
-        notes=(*_grouping(planned, request, group), *_history(planned, present, kept, len(units.names))),
+        notes=(*_grouping(planned, request, group, after), *_history(planned, present, kept, len(units.names))),
         warnings=warnings(after, by, sets),
     )
 
@@ -134,6 +141,23 @@ def _column(frame: pd.DataFrame, request: Request, present: Assignment | None, g
         check_complete(frame, present.column)
         return present.column
     return column_for(request.by or "patient", frame, group)
+
+
+def _refuse_by_image(frame: pd.DataFrame, column: str, why: str, *, name: str, anew: bool) -> None:
+    """Refuse to part images one by one where the source says ``why``: also where it is drawn ``anew`` and all are
+    groups of their own, since nobody is known.
+    """
+    if column == "case":
+        raise UsageError(f"a split by image is refused: {why}", remedy="Split by patient: --by patient --resplit")
+    shipped = bool((frame["split"] != "").all())
+    nobody = column == "group" and not (frame["patient"] != "").any()
+    if (anew or not shipped) and nobody and frame["group"].nunique() == frame["case"].nunique():
+        raise UsageError(
+            f"a split by image is refused: {why}. No case has a patient, and each is a group of its own",
+            remedy="Keep the split that the source ships: leave --resplit away"
+            if shipped
+            else f"Build again with what tells who is who (imagemask build {name} --help)",
+        )
 
 
 def _recorded(dataset: Path, present: Assignment | None) -> Recorded | None:
@@ -227,9 +251,11 @@ def _is_laid_out(dataset: Path, frame: pd.DataFrame, stamp: Stamp) -> bool:
     return next(layout_problems(dataset, frame, names_only=True), None) is None
 
 
-def _grouping(planned: Plan, request: Request, group: str) -> list[str]:
+def _grouping(planned: Plan, request: Request, group: str, frame: pd.DataFrame) -> list[str]:
     if planned.column != "group" or request.by == "group":
         return []
+    if group == "patient" and (frame["patient"] != "").any():
+        return ["where a case has no patient, its group stands for it (the column group): no patient is parted"]
     kind = "parent image" if group == "image" else "group"
     return [f"the source publishes no patients: split by its {kind} (the column group)"]
 

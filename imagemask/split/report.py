@@ -109,6 +109,9 @@ def warnings(frame: pd.DataFrame, by: str, sets: Sequence[Part]) -> tuple[str, .
             if torn
             else "split by image: nothing keeps the images of one patient together, so scores may be too good"
         )
+    alone = frame.loc[frame["patient"] == "", "case"].nunique()
+    if by == "group" and alone and (frame["patient"] != "").any():
+        said.append(f"{alone} cases have no patient, and may be of one who is in another set")
     return tuple(said)
 
 

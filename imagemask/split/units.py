@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from imagemask import manifest
 from imagemask.errors import InputError, UsageError
+from imagemask.names import some
 from imagemask.types import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("patient", "group", "case")
-_NAMED = 5  # names in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,12 @@ def column_for(by: str, frame: pd.DataFrame, group: str) -> str:
     """The manifest column that a split ``by`` patient, group or image keeps whole.
 
     ``group`` is the source's own word for what it publishes: patient, image (the parent image) or none. Where that is
-    not the patient, or no row has one, the column group stands for it. Raises UsageError where nothing groups the rows.
+    not the patient, or some rows have none, the column group stands for it, if every row has one: it holds the patient
+    of a row that has no group of its own, and ``gather`` ties groups that share a patient, so that none is parted.
+    Raises UsageError where nothing groups the rows.
     """
     patients, groups = frame["patient"] != "", frame["group"] != ""
-    if by == "patient" and (group != "patient" or not patients.any()) and groups.all():
+    if by == "patient" and (group != "patient" or not patients.all()) and groups.all():
         return "group"
     if by == "patient" and not patients.any():
         raise UsageError(
@@ -141,11 +143,15 @@ def check_complete(frame: pd.DataFrame, column: str) -> None:
         )
 
 
-def gather(frame: pd.DataFrame, column: str) -> Units:
-    """The units of a manifest. Patients that share a group are one bundle, and groups that share a patient."""
+def gather(frame: pd.DataFrame, column: str, *, copies: bool = False) -> Units:
+    """The units of a manifest. Patients that share a group are one bundle, and groups that share a patient.
+
+    With ``copies`` so are units that share a source file, byte for byte: one picture that was published twice.
+    """
     of_row, names = codes_of(frame[column])
     other = {"patient": "group", "group": "patient"}.get(column)
-    bundle = _bundles(len(names), of_row, frame[other]) if other else np.arange(len(names))
+    ties = [frame[name] for name in (other, "source_sha256" if copies else "") if name] if other else []
+    bundle = _bundles(len(names), of_row, ties)
     plain = (frame["variant"] == "").to_numpy()
     weights = np.zeros((int(bundle.max(initial=-1)) + 1, 2), dtype=np.int64)
     for measure, rows in enumerate((plain, plain & (frame["foreground"] > 0).to_numpy())):
@@ -175,12 +181,6 @@ def settled(units: Units, rows: pd.Series[str], values: Sequence[str]) -> NDArra
     return where
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _torn(units: Units, parted: Iterable[tuple[int, int]], values: Sequence[str]) -> UsageError:
     sides: dict[str, list[str]] = {}
     for unit, value in parted:
@@ -203,14 +203,16 @@ def codes_of(column: pd.Series[str]) -> tuple[NDArray[np.int64], list[str]]:
     return rank[codes], [str(values[place]) for place in order]
 
 
-def _bundles(count: int, of_row: NDArray[np.int64], tie: pd.Series[str]) -> NDArray[np.int64]:
-    """The bundle of each of ``count`` units: those that share a value of ``tie``, directly or through others."""
-    members, values = distinct(of_row, codes_of(tie)[0], (tie != "").to_numpy())
+def _bundles(count: int, of_row: NDArray[np.int64], ties: Sequence[pd.Series[str]]) -> NDArray[np.int64]:
+    """The bundle of each of ``count`` units: those that share a value of a tie, directly or through others."""
     head = list(range(count))
-    first: dict[int, int] = {}
-    for unit, value in zip(members.tolist(), values.tolist(), strict=True):
-        one, other = _find(head, unit), _find(head, first.setdefault(value, unit))
-        head[max(one, other)] = min(one, other)
+    for tie in ties:
+        members, values = distinct(of_row, codes_of(tie)[0], (tie != "").to_numpy())
+        shared = np.bincount(values)[values] > 1  # most values are one unit's only, and tie nothing
+        first: dict[int, int] = {}
+        for unit, value in zip(members[shared].tolist(), values[shared].tolist(), strict=True):
+            one, other = _find(head, unit), _find(head, first.setdefault(value, unit))
+            head[max(one, other)] = min(one, other)
     roots = [_find(head, unit) for unit in range(count)]
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
