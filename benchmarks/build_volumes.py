@@ -18,13 +18,13 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import ct
 import measure
 import seeds
+import sides as ours
 from ct import Scene
 from measure import Took, each, judged, mid, ratio
 
@@ -37,37 +37,6 @@ SCENES = (
 )
 SMALL, CASES, WORKERS = Scene("lung-tumor", 7, slices=60), 24, 2
 SEED, FLOOR, SPEEDUP, MEMORY = 3.0, 0.85, 1.7, 1.3
-
-
-def build(source: str, raw: Path, out: Path) -> None:
-    """One process that builds."""
-    from imagemask import build as library
-
-    _imports(source)
-    job = library.prepare(source, raw=raw, out=out, recipe={}, options={})
-
-    def work() -> dict[str, float]:
-        at: list[float] = []
-        how = library.How(workers=1)
-        library.run(
-            job,
-            how,
-            started=lambda _: at.append(time.perf_counter()),
-            progress=lambda _: at.append(time.perf_counter()),
-        )
-        return {"worker": at[-1] - at[0]}
-
-    measure.report(work)
-
-
-def _imports(source: str) -> None:
-    """What a build of this source imports, early."""
-    import pandas as pd  # noqa: F401
-
-    from imagemask import augment, images, pixels, registry, split  # noqa: F401
-    from imagemask.volumes import content, dicom, geometry, nifti, pairs  # noqa: F401
-
-    registry.load(source)
 
 
 def seed(source: str, raw: Path, out: Path) -> None:
@@ -115,49 +84,6 @@ def _take_in(path: Path, kept: set[int]) -> None:
                 pass
     elif int(path.stem.removeprefix("1-")) - 1 in kept:
         np.fromfile(path, np.int16, offset=path.stat().st_size - 2 * ct.SIDE * ct.SIDE)
-
-
-def crew(raw: Path, out: Path, workers: int) -> None:
-    """Every case of a source by so many workers that are already there; how long they took to come is told apart."""
-    from functools import partial
-
-    from imagemask import build as library
-    from imagemask import files, pool
-    from imagemask.build import case as one_case
-
-    _imports("lung-tumor")
-    job = library.prepare("lung-tumor", raw=raw, out=out, recipe={}, options={})
-    cases = library.discover(job)
-    for folder in (one_case.IMAGES, one_case.MASKS, library.fragments.FOLDER):
-        files.make_folder(out / folder)
-    begin = time.perf_counter()
-    executor = pool.in_process(1) if workers == 1 else pool.processes(workers)
-    there: set[int] = set()
-    while len(there) < workers:
-        there |= set(executor.map(_come, range(workers)))
-    start = time.perf_counter() - begin
-
-    def work() -> dict[str, float]:
-        idle = measure.Idleness()
-        begin = ended = time.perf_counter()
-        ran = pool.run(partial(one_case.run, job), cases, workers=workers, died=_died, make=lambda _: executor)
-        for done in ran:
-            assert done.outcome == "built", done
-            ended = time.perf_counter()
-        return {"cases": ended - begin, "start": start, "idle": idle.share()}
-
-    measure.report(work)
-
-
-def _come(_: int) -> int:
-    import os
-
-    _imports("lung-tumor")
-    return os.getpid()
-
-
-def _died(case: object) -> None:
-    raise RuntimeError(f"a worker died over {case}")
 
 
 def compare(scene: Scene, folder: Path, rounds: int) -> None:
@@ -221,12 +147,12 @@ def main(rounds: int) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["build", source, raw, out]:
-            build(source, Path(raw), Path(out))
+            ours.build(source, Path(raw), Path(out))
         case ["seed", source, raw, out]:
             seed(source, Path(raw), Path(out))
         case ["floor", raw, built, out]:
             floor(Path(raw), Path(built), Path(out))
         case ["crew", raw, out, workers]:
-            crew(Path(raw), Path(out), int(workers))
+            ours.crew(SMALL.source, Path(raw), Path(out), int(workers))
         case given:
             main(int(given[0]) if given else ROUNDS)

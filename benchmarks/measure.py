@@ -21,15 +21,15 @@ _MIB = 1 << 20
 
 
 def report(work: Callable[[], Mapping[str, float] | None]) -> None:
-    """Do ``work`` once and print what it took: seconds, and the peak of memory (MiB) beyond what it started with.
+    """Do ``work`` once and print what it took: seconds, processor seconds, and MiB at the peak beyond those before.
 
     ``work`` may return figures of its own. Import everything before: that is not the work.
     """
     before = _memory("VmRSS")
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     extra = work()
-    seconds = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "memory": _memory("VmHWM") - before, **(extra or {})}))
+    took = {"seconds": time.perf_counter() - begin, "processor": time.process_time() - busy}
+    print(json.dumps({**took, "memory": _memory("VmHWM") - before, **(extra or {})}))
 
 
 def _memory(field: str) -> float:
