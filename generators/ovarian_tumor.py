@@ -17,7 +17,7 @@ from pydantic import Field
 
 from imagemask import files, names, sources, types
 from imagemask.errors import CaseError, UsageError
-from imagemask.pictures import lists, outlines
+from imagemask.pictures import leaks, lists, outlines
 from imagemask.types import Case, Slice, Source
 
 SOURCE = "ovarian-tumor"
@@ -88,7 +88,7 @@ def discover(raw: Path, options: Options) -> list[Case]:
         key, category = f"OTU{options.subset.upper()}_{name}", NAMES.get(about.number + 1, "")
         case = Case(key, "", images, masks, size, key, about.split, category, about.flags, extra={"name": about.name})
         cases.append(case)
-    return outlines.leaks_noted(sorted(cases, key=lambda case: case.id))
+    return leaks.noted(sorted(cases, key=lambda case: case.id))
 
 
 def read(case: Case, options: Options) -> Iterator[Slice]:

@@ -153,7 +153,7 @@ def _still_packed(name: str, raw: Path, place: archives.Place, around: dict[str,
     names = {path.name.casefold() for path, _ in place.packed}
     packed: list[ArchiveState] = [one for one in around["archives"] if one.name.casefold() in names]
     wrong = next((one for one in packed if one.reason), ArchiveState("", "absent"))
-    whole = [(one.name, one.members, archives.human(one.unpacked_bytes or 0)) for one in packed if one.members]
+    whole = [(one.name, one.members, files.human(one.unpacked_bytes or 0)) for one in packed if one.members]
     notes = [f"{name} holds {members} files of {size} in all" for name, members, size in whole]
     return CheckReport(
         name,

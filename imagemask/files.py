@@ -65,6 +65,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def human(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def equal(owned: Iterable[tuple[Path, str]]) -> list[list[tuple[Path, str]]]:
     """Files that hold the same bytes: groups of (file, owner), each of several owners, in the order of ``owned``.
 

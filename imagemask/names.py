@@ -100,10 +100,10 @@ def patient_of(path: Path, pattern: str | None) -> str:
     return unicodedata.normalize("NFC", patient or "").strip()
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[object]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(str(name) for name in names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def dataset_name(folder: Path) -> str:

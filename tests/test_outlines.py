@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagemask import masks
 from imagemask.errors import CaseError, InputError
-from imagemask.pictures import outlines
+from imagemask.pictures import leaks, outlines
 from imagemask.types import Case
 
 NAME = re.compile("OTU_2d", re.IGNORECASE)
@@ -211,7 +211,7 @@ def test_a_picture_in_two_sets_is_noted_in_both(pictures):
             Case(str(place), "", (touch(Path(folder), str(place), data=data) / str(place),), (), split=split)
             for place, (split, data) in enumerate(pictures)
         ]
-        noted = [case.id for case in outlines.leaks_noted(cases) if case.flags == ("leak_risk",)]
+        noted = [case.id for case in leaks.noted(cases) if case.flags == ("leak_risk",)]
     leaking = [
         str(place)
         for place, (split, data) in enumerate(pictures)

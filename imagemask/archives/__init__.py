@@ -24,11 +24,11 @@ from imagemask.archives.extract import (
     unpack,
     unpacked_folder,
 )
-from imagemask.archives.members import SUFFIXES, Plan, ReaderError, human
+from imagemask.archives.members import SUFFIXES, Plan, ReaderError
 from imagemask.errors import ImagemaskError, UsageError
 from imagemask.types import Archive, Generator, Options
 
-__all__ = ["SUFFIXES", "How", "Place", "contents", "human", "is_archive", "locate", "unpack_all", "usable"]
+__all__ = ["SUFFIXES", "How", "Place", "contents", "is_archive", "locate", "unpack_all", "usable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def unpack_all(place: Place, how: How) -> tuple[str, ...]:
         archive, known = place.packed[0]
         found = contents(archive, verified=known is not None and known.checksum is not None)
         raise UsageError(
-            f"{archive}: is still packed, {len(found.files)} files of {human(found.bytes)} in all, "
+            f"{archive}: is still packed, {len(found.files)} files of {files.human(found.bytes)} in all, "
             "and a dry run unpacks nothing",
             remedy="Leave --dry-run out: a build begins by unpacking it beside itself",
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imagemask import files
 from imagemask.archives.journal import Journal, Progress, Stamp, Writer, flush, read_stamp, silent, write_stamp, writing
-from imagemask.archives.members import DamagedError, Member, Plan, ReaderError, examine, human, printable
+from imagemask.archives.members import DamagedError, Member, Plan, ReaderError, examine, printable
 from imagemask.archives.readers import PIECE, Reader, Tar, Zip, is_tar
 from imagemask.archives.sevenzip import SevenZip
 from imagemask.errors import InputError
@@ -236,6 +236,6 @@ def _refuse_lack_of_room(archive: Path, needed: int) -> None:
     free = shutil.disk_usage(archive.parent).free
     if needed > free:
         raise InputError(
-            f"{archive}: needs {human(needed)} to be unpacked, and {human(free)} are free on its disk",
+            f"{archive}: needs {files.human(needed)} to be unpacked, and {files.human(free)} are free on its disk",
             remedy="Make room and run the same command again, or copy the archive to a larger disk",
         )

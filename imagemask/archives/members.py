@@ -116,15 +116,6 @@ def printable(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def human(count: float) -> str:
-    """Bytes for people: 1.2 GB."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 class _Ledger:
     """The members that were admitted so far, and what they come to."""
 
@@ -204,10 +195,11 @@ class _Ledger:
 
     def _refuse_bomb(self) -> None:
         if self.bytes > MOST_BYTES:
-            raise self._refusal(f"it would unpack to more than {human(MOST_BYTES)}")
+            raise self._refusal(f"it would unpack to more than {files.human(MOST_BYTES)}")
         if self.bytes > RATIO_FROM and self.bytes > HIGHEST_RATIO * self.packed:
             raise self._refusal(
-                f"{human(self.packed)} would unpack to {human(self.bytes)} or more, {HIGHEST_RATIO} times as much"
+                f"{files.human(self.packed)} would unpack to {files.human(self.bytes)} or more, "
+                f"{HIGHEST_RATIO} times as much"
             )
 
     def _refusal(self, why: str, member: Member | None = None) -> ReaderError:

@@ -118,6 +118,7 @@ def _warnings(source: Any) -> list[str]:
 def _print_estimate(job: Any, how: Any, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from imagemask import files
     from imagemask.build.estimate import estimate
 
     found = estimate(job, how)
@@ -127,10 +128,10 @@ def _print_estimate(job: Any, how: Any, as_json: bool) -> None:
     show.print_facts(
         [
             ("cases", f"{found.cases} to build, {found.excluded} excluded"),
-            ("reads", show.size(found.bytes_in)),
-            ("writes", f"about {show.size(found.bytes_out)} to {show.path(job.dataset)}"),
+            ("reads", files.human(found.bytes_in)),
+            ("writes", f"about {files.human(found.bytes_out)} to {show.path(job.dataset)}"),
             ("takes", f"about {found.seconds:.0f} s with {found.workers} workers (measured on {found.measured_on})"),
-            ("memory", f"{show.size(found.memory_per_worker)} a worker"),
+            ("memory", f"{files.human(found.memory_per_worker)} a worker"),
         ]
     )
 

@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
 @show.as_json
 def info(name: str, as_json: bool) -> None:
     """Show what is known about source NAME: how to get it, licence, labels, what a full copy holds."""
-    from imagemask import registry
+    from imagemask import files, registry
 
     source = registry.source(name)
     if as_json:
@@ -61,7 +61,7 @@ def info(name: str, as_json: bool) -> None:
         ]
     )
     for archive in source.archives:
-        size = show.size(archive.bytes) if archive.bytes else "size unknown"
+        size = files.human(archive.bytes) if archive.bytes else "size unknown"
         click.echo(f"archive   {archive.name} ({size}, {archive.checksum or 'no checksum published'})")
     for case, reason in source.excluded.items():
         click.echo(f"excluded  {case}: {reason}")

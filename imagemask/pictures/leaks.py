@@ -35,6 +35,17 @@ def without_copies(cases: Iterable[Case]) -> tuple[list[Case], list[str]]:
     return [_flagged(case, "leak_risk") if name in ids else case for name, case in sorted(kept.items())], sorted(ids)
 
 
+def noted(cases: Sequence[Case]) -> list[Case]:
+    """``cases``, with the flag ``leak_risk`` on those whose image lies in another set, too, byte for byte."""
+    owned = ((path, f"{case.split} {case.id}") for case in cases for path in case.images)
+    leaking: set[str] = set()
+    for group in files.equal(owned):
+        owners = {tuple(owner.split(" ", 1)) for _, owner in group}
+        if len({split for split, _ in owners}) > 1:
+            leaking |= {name for _, name in owners}
+    return [replace(case, flags=(*case.flags, "leak_risk")) if case.id in leaking else case for case in cases]
+
+
 def parted(cases: Sequence[Case]) -> tuple[list[Case], list[str]]:
     """The cases, flagged ``patient_in_splits`` where their patient stands in several splits; and who does, in words."""
     found: dict[str, set[str]] = {}

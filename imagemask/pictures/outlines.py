@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,17 +141,6 @@ def _beside(paths: Sequence[Path], masks: re.Pattern[str]) -> list[Path]:
     places = {path: (path.parent.parent, path.stem.casefold()) for path in paths}
     main = {places[path] for path, kind in kinds.items() if kind == "main"}
     return [path for path, kind in kinds.items() if kind == "like" and places[path] in main]
-
-
-def leaks_noted(cases: Sequence[Case]) -> list[Case]:
-    """``cases``, with the flag ``leak_risk`` on those whose image lies in another set, too, byte for byte."""
-    owned = ((path, f"{case.split} {case.id}") for case in cases for path in case.images)
-    leaking: set[str] = set()
-    for group in files.equal(owned):
-        owners = {tuple(owner.split(" ", 1)) for _, owner in group}
-        if len({split for split, _ in owners}) > 1:
-            leaking |= {name for _, name in owners}
-    return [replace(case, flags=(*case.flags, "leak_risk")) if case.id in leaking else case for case in cases]
 
 
 def require_both(case: Case, *, remedy: str) -> None:

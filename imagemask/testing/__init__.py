@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from imagemask import build, cases, check, files, phantoms, pool, registry
 from imagemask.build import How
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.testing.differences import against, pictures, same, same_cases, same_pixels, some, tree
+from imagemask.names import some
+from imagemask.testing.differences import against, pictures, same, same_cases, same_pixels, tree
 from imagemask.testing.sound import require_labels, require_picklable, require_sound, require_sound_slice, require_word
 from imagemask.types import PHANTOM, Case, Slice, Source, WritesPhantom, from_options
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagemask import files
+from imagemask.names import some
 from imagemask.types import Case
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     """Image and mask of a slice."""
 
 T = TypeVar("T")
-
-_SHOWN = 5
 
 
 def same_pixels(
@@ -68,12 +67,6 @@ def against(expected: object, found: object) -> str:
 def _other_fields(expected: Case, found: Case) -> str:
     names = [one.name for one in fields(Case) if getattr(expected, one.name) != getattr(found, one.name)]
     return f"another {', '.join(names)}"
-
-
-def some(names: Sequence[object]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(str(name) for name in names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def pictures(dataset: Path) -> dict[str, str]:

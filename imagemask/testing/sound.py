@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagemask import files
-from imagemask.testing.differences import same_cases, some
+from imagemask.names import some
+from imagemask.testing.differences import same_cases
 from imagemask.types import SPLITS, Case, Slice, Source
 
 if TYPE_CHECKING:
