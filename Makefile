@@ -5,14 +5,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+# EXTRAS=dev leaves TensorFlow out (2 GB on the disk); tests that need Keras are skipped then.
+EXTRAS ?= dev,train,export
 
 .PHONY: demo test quick lint types environment clean
 
 demo: environment
 	bash docs/demo.sh "$(abspath $(BIN))" "$(DEMO)"
 
+# On TensorFlow, and what needs Keras on JAX, too.
 test: environment lint types
-	$(BIN)/pytest
+	.ci/test $(BIN)
 
 quick: environment
 	$(BIN)/pytest -m "not slow"
@@ -33,7 +36,7 @@ environment: $(VENV)/.made
 $(VENV)/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip -c constraints.txt
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:

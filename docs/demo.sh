@@ -24,9 +24,12 @@ say imagemask build lung-tumor
 say imagemask split --by-patient
 say imagemask verify
 say imagemask preview
+say imagemask train --epochs "${DEMO_EPOCHS:-16}"
+say imagemask evaluate --raw raw/lung-tumor
 
 count() { find "$1" -type f | wc -l | tr -d ' '; }
 dataset=datasets/lung-tumor
+run=runs/lung-tumor/001
 printf '\n%-44s %s\n' 'What was made' 'Where to look'
 printf '%-44s %s\n' \
   "$(count raw) raw files of 24 phantom patients" "$here/raw/lung-tumor" \
@@ -34,4 +37,8 @@ printf '%-44s %s\n' \
   "a row for each, with digest and patient" "$here/$dataset/manifest.csv" \
   "recipe, licence, labels, counts" "$here/$dataset/dataset.json" \
   "$(find $dataset/train -name '*.png' | wc -l | tr -d ' ') files to train on, by patient" "$here/$dataset/train, valid, test" \
-  "a picture of it: look at this first" "$here/$dataset/preview.png"
+  "a picture of it: look at this first" "$here/$dataset/preview.png" \
+  "a model, and its epochs as a curve" "$here/$run/best.keras, curves.png" \
+  "what it predicts after each epoch" "$here/$run/previews" \
+  "its scores per patient and image" "$here/$run/test/evaluation.csv, per_patient.csv, per_image.csv" \
+  "its worst, median and best cases" "$here/$run/test/cases.png"

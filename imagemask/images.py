@@ -366,7 +366,7 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> NDArray[
     sheet = np.full((rows * down + _GAP, columns * across + _GAP, 3), _PAPER, np.uint8)
     for position, tile in enumerate(tiles):
         top, left = _GAP + position // columns * down, _GAP + position % columns * across
-        picture = _outlined(tile, side)
+        picture = outlined(tile, side)
         height, width = picture.shape[:2]
         y, x = top + (side - height) // 2, left + (side - width) // 2
         sheet[y : y + height, x : x + width] = picture
@@ -375,10 +375,10 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> NDArray[
     return sheet
 
 
-def _outlined(tile: Tile, side: int) -> NDArray[np.uint8]:
-    height, width = tile.mask.shape
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+def outlined(tile: Tile, side: int) -> NDArray[np.uint8]:
+    """``tile`` without its caption, RGB, its longer side ``side`` pixels long."""
+    scale = side / max(tile.mask.shape)
+    size = max(1, round(tile.mask.shape[1] * scale)), max(1, round(tile.mask.shape[0] * scale))
     kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     picture = cv2.resize(tile.image, size, interpolation=kernel)
     picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture

@@ -262,3 +262,14 @@ def test_a_key_says_case_slice_and_variant_and_sorts_as_slices_do():
     assert manifest.key_of("lung_001", 12345, "crop40+fliph") == "lung_001-12345~crop40+fliph"
     keys = [manifest.key_of("a", index, variant) for index in (0, 9, 10, 999, 1000) for variant in ("", "fliph")]
     assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"read": 3}', '{"read": 3, "empty": "x"}'])
+def test_how_many_slices_were_dropped_is_not_guessed(tmp_path, text):
+    folder = tmp_path / manifest.FRAGMENTS
+    folder.mkdir()
+    if text is not None:
+        (folder / "a.json").write_text(text)
+    assert manifest.slice_counts(tmp_path, "a") is None
+    (folder / "a.json").write_text('{"read": 5, "kept": 3, "empty": 2}')
+    assert manifest.slice_counts(tmp_path, "a") == (5, 2)

@@ -14,6 +14,11 @@ import click
 
 from imagemask.cli.build import build, merge
 from imagemask.cli.datasets import preview, split, verify
+from imagemask.cli.evaluate import evaluate
+from imagemask.cli.export import export_model
+from imagemask.cli.learn import convert_config, train
+from imagemask.cli.predict import predict
+from imagemask.cli.show import INTERRUPTED
 from imagemask.cli.sources import check, info, list_, manifests, phantom
 
 __all__ = ["main"]
@@ -28,11 +33,11 @@ In a workspace folder: put a source below raw/NAME, then
   imagemask split --by-patient    whole patients to train / valid / test
   imagemask verify                every pixel where it should be
   imagemask preview               a contact sheet to look at
+  imagemask train                 runs/lung-tumor/001: a model, and its scores per patient
 
 Exit codes: 0 done; 2 refused before work; 3 finished, with quarantined cases; 4 input or output unusable; 5 findings;
 130 interrupted (run again to resume); 1 a bug.
 """
-_INTERRUPTED = 130
 _BAD_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
@@ -66,7 +71,7 @@ class _Group(click.Group):
                 raise
         except KeyboardInterrupt:
             click.echo("imagemask: interrupted. What is done is kept: run the same command again to go on", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are used."""
@@ -97,5 +102,9 @@ def main() -> None:
     """Everything below ``imagemask``."""
 
 
-for command in (list_, info, phantom, check, build, merge, split, verify, preview, manifests):
+_COMMANDS = (
+    *(list_, info, phantom, check, build, merge, split, verify, preview),
+    *(train, evaluate, predict, export_model, manifests, convert_config),
+)
+for command in _COMMANDS:
     main.add_command(command)

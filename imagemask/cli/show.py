@@ -11,6 +11,9 @@ from typing import Any
 
 import click
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -24,6 +24,8 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Row) if field.name !=
 MANIFEST, DATASET, QUARANTINE, SPLIT = "manifest.csv", "dataset.json", "quarantine.csv", "split.csv"
 DATASETS = "datasets"
 """The folder of a workspace that holds datasets."""
+FRAGMENTS = "fragments"
+"""The folder of a dataset that says how the build of each case ended."""
 _NUMBERS = {
     "slice": "int64",
     "height": "int64",
@@ -166,6 +168,18 @@ def read_dataset(dataset: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}", remedy="Build it again, or restore it") from error
     return document
+
+
+def slice_counts(dataset: Path, case: str) -> tuple[int, int] | None:
+    """How many slices of ``case`` were read, and how many of them are not in the dataset because they were empty.
+
+    None where its fragment is missing or damaged: a dataset is whole without them.
+    """
+    try:
+        fragment = json.loads((dataset / FRAGMENTS / f"{case}.json").read_text(encoding="utf-8"))
+        return int(fragment["read"]), int(fragment["empty"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

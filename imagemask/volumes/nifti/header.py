@@ -83,6 +83,12 @@ def open_nifti(path: Path, *, assume: str | None = None) -> NiftiFile:
     return file
 
 
+def raw_header(path: Path) -> Any:
+    """The header as nibabel decodes it, unchecked. Raises CaseError where it cannot be read."""
+    with Stream(path) as stream:
+        return _parsed(path, stream.read(max(HEADER_BYTES.values())))
+
+
 def _parsed(path: Path, head: bytes) -> Any:
     """The nibabel header (NIfTI-1 or -2, either byte order) of the first bytes of a file."""
     for order in "<>":

@@ -1,0 +1,132 @@
+"""The default network on real CT slices, patients held out: python benchmarks/real_pancreas.py PAIRS [--minutes 15].
+
+PAIRS holds `images/`, `masks/`, `seed_predictions/`: published 512x512 slices of NIH Pancreas-CT, 126 of 31 patients.
+They are built through `folder`, split by patient into five folds, and trained on with a budget of CPU minutes a fold;
+each patient is scored once, by the network that has not seen her. Beside it: the published predictions of a seed
+project's network for the very same slices, thresholded at 128. It had seen other slices of these patients.
+
+The number of epochs follows from the cost of two, which are trained first and thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from imagemask import images, manifest
+from imagemask.learn import intervals, scores
+
+FOLDS, TRIAL = 5, 2
+CONFIG = """
+[model]
+height = {side}
+width = {side}
+[schedule]
+epochs = {epochs}
+batch_size = {batch}
+early_stopping = 0
+[output]
+previews = 0
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--minutes", type=float, default=15, help="CPU minutes a fold")
+    parser.add_argument("--side", type=int, default=256, help="of the network's input")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--config", default="", help="further TOML, after the defaults of this script")
+    parser.add_argument("--fold", type=int, action="append", help="only this fold")
+    parser.add_argument("--work", type=Path, help="where to work, and to leave the runs")
+    asked = parser.parse_args()
+    work = asked.work or Path(tempfile.mkdtemp(prefix="real-pancreas-"))
+    work.mkdir(parents=True, exist_ok=True)
+    build(asked.pairs.resolve(), work)
+    rows = []
+    for fold in asked.fold or range(FOLDS):
+        epochs = affordable(work, fold, asked)
+        run, minutes = train(work, fold, asked, epochs=epochs)
+        found = pd.read_csv(run / "test" / "per_image.csv")
+        rows.append(found.assign(fold=fold))
+        print(
+            f"fold {fold}: {epochs} epochs, {minutes:.1f} CPU minutes, Dice an image {found['dice'].mean():.3f}",
+            flush=True,
+        )
+    report(pd.concat(rows), asked.pairs, work)
+
+
+def imagemask(work: Path, *words: object) -> float:
+    """Run a command in ``work``; the CPU minutes that it took. Its output goes to a log."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with (work / "log.txt").open("ab") as log:
+        command = [sys.executable, "-m", "imagemask", *map(str, words)]
+        subprocess.run(command, cwd=work, check=True, stdout=log, stderr=log, env={**os.environ, "NO_COLOR": "1"})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
+
+
+def build(pairs: Path, work: Path) -> None:
+    words = ["--name", "pancreas", "--patient", r"(PANCREAS_\d+)", "--mask-threshold", 128]
+    cited = ["--licence", "CC-BY-3.0", "--citation", "Roth et al., Data From Pancreas-CT, 2016"]
+    imagemask(work, "build", "folder", "--raw", pairs, *words, *cited)
+    imagemask(work, "split", "datasets/pancreas", "--folds", FOLDS)
+
+
+def affordable(work: Path, fold: int, asked: argparse.Namespace) -> int:
+    """The epochs that fit into the budget: from the cost of one and of three trial epochs."""
+    _, one = train(work, fold, asked, epochs=1)
+    _, more = train(work, fold, asked, epochs=1 + TRIAL)
+    each = (more - one) / TRIAL
+    return max(1, int((asked.minutes - one) / each) + 1)
+
+
+def train(work: Path, fold: int, asked: argparse.Namespace, *, epochs: int) -> tuple[Path, float]:
+    config = work / f"{fold}-{epochs}.toml"
+    config.write_text(CONFIG.format(side=asked.side, epochs=epochs, batch=asked.batch_size) + asked.config)
+    number = len(list((work / "runs").glob("*"))) + 1
+    out = work / "runs" / f"{number:03d}-fold-{fold}-{epochs}"
+    return out, imagemask(work, "train", "datasets/pancreas", "--config", config, "--fold", fold, "--out", out)
+
+
+def published(rows: pd.DataFrame, pairs: Path, work: Path) -> list[float]:
+    """Dice of the seed's published prediction of each row's slice, at the threshold of its authors."""
+    table = manifest.read(work / "datasets" / "pancreas").set_index("key")
+    found = []
+    for key in rows["key"]:
+        name = Path(table.at[key, "source"]).name
+        predicted = images.read_image(pairs / "seed_predictions" / name)
+        predicted = predicted if predicted.ndim == 2 else predicted[..., 0]
+        truth = images.read_png(work / "datasets" / "pancreas" / "masks" / f"{key}.png")
+        found.append(scores.score((predicted >= 128).astype(np.uint8), (truth > 0).astype(np.uint8)).dice)
+    return found
+
+
+def report(rows: pd.DataFrame, pairs: Path, work: Path) -> None:
+    rows = rows.assign(seed=published(rows, pairs, work))
+    who = rows["patient"].tolist()
+    means = rows.groupby("patient")[["dice", "seed"]].mean()
+    print(means.round(3).to_string())
+    summary = {}
+    for name, column in (("ours, patients unseen", "dice"), ("published, patients seen", "seed")):
+        found = intervals.bootstrap(rows[column].to_numpy(), who)
+        summary[name] = {
+            "mean": round(found.value, 4),
+            "interval": found.text,
+            "an_image": round(rows[column].mean(), 4),
+        }
+        print(f"{name}: Dice a patient {found.value:.3f} ({found.text}), an image {rows[column].mean():.3f}")
+    (work / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""Training as a command: what a run folder holds, what is refused, and a run that is killed and goes on."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import crash
+import numpy as np
+import pytest
+import trainable
+from click.testing import CliRunner
+
+keras = pytest.importorskip("keras")
+
+from imagemask import manifest
+from imagemask.cli import main
+from imagemask.errors import InputError, UsageError
+from imagemask.learn import begin, checkpoint, dataset, run, settings
+
+SIDE = 32
+TINY = """
+[model]
+levels = 2
+filters = 4
+dropout = 0.1
+[schedule]
+epochs = 3
+batch_size = 4
+reduce_patience = 1
+[output]
+previews = 2
+"""
+
+
+def workspace(folder: Path, *, cases=14, **how) -> Path:
+    """A workspace with a dataset of random pictures, three of four for training, and a configuration."""
+    pairs = {f"p{number:02d}": trainable.picture(number, (SIDE, SIDE), **how) for number in range(cases)}
+    splits = ("train", "train", "train", "valid", "train", "test", "train")
+    trainable.write(folder / "datasets" / "fake", pairs, classes=how.get("classes", 1), splits=splits)
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+def call(here: Path, *words: object, code: int = 0) -> str:
+    """The output of a command in ``here``, which must end with ``code``."""
+    before = Path.cwd()
+    os.chdir(here)
+    try:
+        done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    finally:
+        os.chdir(before)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workspace in which a run came to its end, and what the command printed."""
+    here = workspace(tmp_path_factory.mktemp("trained"))
+    return here, call(here, "train", "--config", "tiny.toml", "--seed", 3)
+
+
+@pytest.mark.slow
+def test_a_run_holds_all_that_came_of_it(trained):
+    here, output = trained
+    folder = here / "runs" / "fake" / "001"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names >= {run.RECORD, run.SETTINGS, run.ENVIRONMENT, run.BEST, run.LAST, run.CHECKPOINT, run.HISTORY}
+    assert names >= {run.CURVES, *(f"previews/epoch_{number:03d}.png" for number in (1, 2, 3))}
+    assert not [name for name in names if ".tmp" in name]
+    record = run.Run.open(folder).record
+    data = dataset.read(here / "datasets" / "fake")
+    assert record.digest == data.digest
+    assert (record.height, record.width, record.channels, record.classes) == (SIDE, SIDE, 1, 1)
+    assert (record.labels, record.mask_values) == (("thing 255",), (255,))
+    assert record.ended == "all 3 epochs are done"
+    assert run.Run.open(folder).dataset == (here / "datasets" / "fake").resolve()
+    (environment,) = json.loads((folder / run.ENVIRONMENT).read_text())
+    assert environment["backend"] == keras.config.backend()
+    assert "epochs   3, the best of them" in output
+    assert "waiting" in output
+
+
+@pytest.mark.slow
+def test_the_resolved_configuration_gives_the_same_settings(trained):
+    folder = trained[0] / "runs" / "fake" / "001"
+    whole = settings.load(folder / run.SETTINGS)
+    assert (whole.seed, whole.model.given["filters"], whole.model.given["height"]) == (3, 4, SIDE)
+    assert settings.load(folder / run.SETTINGS) == settings.parse(settings.dump(whole), place="again")
+
+
+@pytest.mark.slow
+def test_the_history_names_the_best_epoch(trained):
+    folder = trained[0] / "runs" / "fake" / "001"
+    rows = [line.split(",") for line in (folder / run.HISTORY).read_text().splitlines()]
+    losses = [float(row[rows[0].index("val_loss")]) for row in rows[1:]]
+    assert len(losses) == 3
+    assert run.Run.open(folder).record.epoch == int(np.argmin(losses)) + 1
+    assert checkpoint.state_of(folder / run.CHECKPOINT)["best"] == min(losses)
+
+
+@pytest.mark.slow
+def test_a_run_is_never_written_over(trained):
+    here, _ = trained
+    before = (here / "runs/fake/001" / run.RECORD).read_bytes()
+    output = call(here, "train", "--out", "runs/fake/001", code=2)
+    assert "runs/fake/001: is not empty. --resume --out runs/fake/001 goes on with it" in output
+    assert (here / "runs/fake/001" / run.RECORD).read_bytes() == before
+    assert "there is no run to go on with" in call(here, "train", "--resume", code=2)
+
+
+@pytest.mark.slow
+def test_a_run_that_has_ended_is_only_evaluated_again(trained):
+    here, _ = trained
+    before = (here / "runs/fake/001" / run.CHECKPOINT).read_bytes()
+    call(here, "train", "--resume", "--out", "runs/fake/001")
+    assert (here / "runs/fake/001" / run.CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_resume_has_the_settings_of_the_run(trained):
+    output = call(trained[0], "train", "--resume", "--out", "runs/fake/001", "--epochs", 9, "--seed", 1, code=2)
+    assert "the settings of the run, and --epochs, --seed was given" in output
+
+
+@pytest.mark.slow
+def test_other_pixels_are_not_resumed_on(trained, tmp_path):
+    here = workspace(tmp_path)
+    (here / "runs").mkdir()
+    source = trained[0] / "runs/fake/001"
+    for path in source.rglob("*"):
+        if path.is_file():
+            target = here / "runs/fake/001" / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    folder = here / "datasets/fake"
+    rows = manifest.read(folder)
+    manifest.write(folder, rows.assign(digest=["0" * 64, *rows["digest"][1:]]))
+    assert "was trained on other pixels" in call(here, "train", "--resume", "--out", "runs/fake/001", code=2)
+    manifest.write(folder, rows)
+    (folder / "split.csv").write_text("patient,split,fold\n")
+    assert "was split anew since" in call(here, "train", "--resume", "--out", "runs/fake/001", code=2)
+
+
+@pytest.mark.slow
+def test_a_dataset_that_was_moved_is_named_anew(trained, tmp_path):
+    here = tmp_path / "moved"
+    shutil.copytree(trained[0], here)
+    (here / "datasets").rename(here / "elsewhere")
+    output = call(here, "train", "--resume", "--out", "runs/fake/001", code=4)
+    assert "Say where it is: imagemask train DATASET --resume --out runs/fake/001" in output
+    call(here, "train", "elsewhere/fake", "--resume", "--out", "runs/fake/001")
+    assert run.Run.open(here / "runs/fake/001").dataset == (here / "elsewhere/fake").resolve()
+    (here / "runs/fake/001" / run.SPLIT).unlink()
+    assert "split.csv: is missing" in call(here, "train", "--resume", "--out", "runs/fake/001", code=4)
+
+
+@pytest.mark.slow
+def test_a_damaged_network_is_named(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0] / "runs/fake/001", folder)
+    data = bytearray((folder / run.BEST).read_bytes())
+    for damage in (data[: len(data) // 2], bytes(data[:-2000]) + b"?" * 2000, b""):
+        (folder / run.BEST).write_bytes(damage)
+        with pytest.raises(InputError, match=r"best\.keras: cannot be loaded"):
+            run.Run.open(folder).model()
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "tensorboard"])
+def test_logs_that_cannot_be_written_are_refused_before_an_epoch(tmp_path, monkeypatch, package):
+    here = workspace(tmp_path)
+    (here / "tiny.toml").write_text(TINY + "tensorboard = true\n")
+    real = importlib.util.find_spec
+    there = {"tensorflow", "tensorboard"} - {package}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == package else (True if name in there else real(name, *more)),
+    )
+    output = call(here, "train", "--config", "tiny.toml", code=2)
+    assert f"{package} is not installed, and output.tensorboard needs it" in output
+    assert not (here / "runs").exists()
+
+
+def test_a_backend_that_is_not_supported_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "imagemask", "train"],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "the Keras backend torch is not supported. Set KERAS_BACKEND to tensorflow or jax" in done.stderr
+
+
+def test_what_is_missing_is_said_before_anything_is_made(tmp_path):
+    here = workspace(tmp_path)
+    assert "there is no dataset here" in call(tmp_path / "datasets", "train", code=2)
+    assert "sees no GPU" in call(here, "train", "--require-gpu", code=2)
+    assert "was not split into folds" in call(here, "train", "--fold", 1, code=2)
+    assert "--batch-size" in call(here, "train", "--batch-size", 0, code=2)
+    folder = here / "datasets/fake"
+    manifest.write(folder, manifest.read(folder).assign(split=""))
+    assert "was not split. imagemask split" in call(here, "train", code=2)
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "fitted"),
+    [
+        ((32, 32), {}, (32, 32)),
+        ((30, 45), {}, (32, 48)),
+        ((600, 300), {}, (512, 256)),
+        ((32, 32), {"height": 64, "width": 48}, (64, 48)),
+        (None, {}, (256, 256)),
+    ],
+)
+def test_the_size_of_the_network_follows_from_the_pictures(tmp_path, size, given, fitted):
+    sizes = [size or (20 + number, 24) for number in range(4)]
+    pairs = {f"p{number}": trainable.picture(number, one) for number, one in enumerate(sizes)}
+    data = dataset.read(trainable.write(tmp_path, pairs))
+    chosen = settings.load(None, {f"model.{name}": value for name, value in given.items()})
+    options = begin.fitted(chosen, data).model.options
+    assert (options.height, options.width, options.channels, options.classes) == (*fitted, 1, 1)
+
+
+def test_classes_follow_from_the_labels(tmp_path):
+    pairs = {f"p{number}": trainable.picture(number, classes=2) for number in range(4)}
+    data = dataset.read(trainable.write(tmp_path, pairs, classes=2))
+    assert begin.fitted(settings.load(), data).model.options.classes == 3
+    with pytest.raises(UsageError, match=r"model.classes is 1, and fake has 2 \(thing 1, thing 2\)"):
+        begin.fitted(settings.load(None, {"model.classes": 1}), data)
+
+
+def test_augmentation_is_shown_and_nothing_trained(tmp_path):
+    here = workspace(tmp_path)
+    output = call(here, "train", "--config", "tiny.toml", "--show-augmentation", "look.png")
+    assert output.strip().endswith("look.png")
+    assert (here / "look.png").read_bytes().startswith(b"\x89PNG")
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
+    """Killed at renames of its first, second and last epoch: before and after a checkpoint, and within a save."""
+    hooks = crash.hook(tmp_path / "hooks")
+    command = "train --config tiny.toml --out run"
+    whole = workspace(tmp_path / "whole")
+    done, renames = crash.run(hooks, whole, command)
+    assert done.returncode == 0, done.stderr
+    expected = left_by(whole / "run")
+    for at in sorted({7, renames // 2, renames * 2 // 3}):
+        here = workspace(tmp_path / str(at))
+        killed, _ = crash.run(hooks, here, command, at=at)
+        assert killed.returncode == -9, f"not killed at {at}: {killed.stderr}"
+        if (here / "run" / run.BEST).is_file():  # whoever looks at it meanwhile leaves nothing behind
+            call(here, "evaluate", "run", "--split", "valid")
+        resumed, _ = crash.run(hooks, here, "train --resume --out run")
+        assert resumed.returncode == 0, resumed.stderr
+        assert left_by(here / "run") == expected, f"killed at rename {at} of {renames}"
+
+
+def left_by(folder: Path) -> dict[str, object]:
+    """What a run wrote: weights bit for bit, its history, its previews and its record."""
+    models = {
+        name: keras.saving.load_model(folder / name, compile=False).get_weights() for name in (run.BEST, run.LAST)
+    }
+    files = (run.HISTORY, run.RECORD, run.SETTINGS, *(f"previews/epoch_{number:03d}.png" for number in (1, 2, 3)))
+    return {
+        **{name: [array.tobytes() for array in weights] for name, weights in models.items()},
+        **{name: (folder / name).read_bytes() for name in files},
+    }
+
+
+TWO_DEVICES = """
+import sys
+import keras
+if keras.config.backend() == "tensorflow":
+    import tensorflow as tf
+    card = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(card, [tf.config.LogicalDeviceConfiguration()] * 2)
+from imagemask.cli import main
+main(sys.argv[1:])
+"""
+
+
+def on_two_devices(here, *words):
+    flags = "--xla_force_host_platform_device_count=2"
+    return subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, "train", "--config", "tiny.toml", "--devices", "all", *words],
+        cwd=here,
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_two_devices_train_the_network_that_one_trains(tmp_path):
+    """Nothing in it sees a batch as a whole, so that each device may take its half: only the order of sums differs."""
+    here = workspace(tmp_path)
+    plain = TINY.replace("dropout = 0.1", 'normalization = "none"') + "[augmentation]\nenabled = false\n"
+    (here / "tiny.toml").write_text(plain)
+    done = on_two_devices(here, "--out", "two", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert [one["devices"] for one in json.loads((here / "two" / run.ENVIRONMENT).read_text())] == [2]
+    call(here, "train", "--config", "tiny.toml", "--out", "one", "--epochs", 2)
+    one, two = (history_of(here / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for mine, other in zip(one, two, strict=True):
+        assert mine.keys() == other.keys()
+        assert other["loss"] == pytest.approx(mine["loss"], rel=1e-3)
+        assert other["val_loss"] == pytest.approx(mine["val_loss"], rel=1e-3)
+    refused = on_two_devices(here, "--batch-size", "3", "--out", "odd")
+    assert refused.returncode == 2
+    assert "2 devices cannot share batches of 3 images evenly. Give --batch-size 4" in refused.stderr
+
+
+def history_of(folder):
+    header, *rows = (line.split(",") for line in (folder / run.HISTORY).read_text().splitlines())
+    return [dict(zip(header, map(float, row), strict=True)) for row in rows]
