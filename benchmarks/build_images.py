@@ -196,12 +196,8 @@ def side_by_side(scene: Scene, folder: Path, rounds: int) -> None:
     WRITERS[scene.source](raw, scene.images)
     children = {str(number): ("crew", scene.source, raw, out, number, scene.asked) for number in (1, WORKERS)}
     took = measure.in_turn(__file__, children, rounds=rounds, after=lambda: shutil.rmtree(out))
-    one, two = took.values()
-    quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
     print(scene.name)
-    print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
-    print(f"    {WORKERS} workers {mid(two, 'cases'):7.3f} s, after {mid(two, 'start'):.2f} s to start them")
-    print(judged(f"speed of {WORKERS} workers against one", ratio(each(one, "cases"), each(two, "cases")), SPEEDUP))
+    measure.print_crews(took, goal=SPEEDUP)
 
 
 def main(rounds: int) -> None:

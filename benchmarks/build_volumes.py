@@ -126,12 +126,8 @@ def side_by_side(folder: Path, rounds: int) -> None:
     ct.lungs(raw, cases=CASES, scene=SMALL)
     sides = {str(number): ("crew", raw, out, number) for number in (1, WORKERS)}
     took = measure.in_turn(__file__, sides, rounds=rounds, after=lambda: shutil.rmtree(out))
-    one, two = took.values()
     print(f"{CASES} cases of {SMALL.slices} slices, {SMALL.outlined} of them outlined")
-    quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
-    print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
-    print(f"    {WORKERS} workers {mid(two, 'cases'):7.3f} s, after {mid(two, 'start'):.2f} s to start them")
-    print(judged(f"speed of {WORKERS} workers against one", ratio(each(one, "cases"), each(two, "cases")), SPEEDUP))
+    measure.print_crews(took, goal=SPEEDUP)
 
 
 def main(rounds: int) -> None:

@@ -115,3 +115,16 @@ def machine() -> str:
     name = model.partition(":")[2].strip() or platform.machine()
     load = os.getloadavg()[0]
     return f"{name}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}"
+
+
+def print_crews(took: Mapping[str, Sequence[Took]], *, goal: float) -> None:
+    """The lines of one worker against several: ``took`` by the number of workers, one first.
+
+    ``cases`` are the seconds of the work, ``start`` those of starting the workers, ``idle`` the machine's idle share.
+    """
+    (_, one), (workers, several) = took.items()
+    quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
+    print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
+    print(f"    {workers} workers {mid(several, 'cases'):7.3f} s, after {mid(several, 'start'):.2f} s to start them")
+    speed = ratio(each(one, "cases"), each(several, "cases"))
+    print(judged(f"speed of {workers} workers against one", speed, goal))

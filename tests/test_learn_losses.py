@@ -5,6 +5,7 @@ Runs on the backend that Keras picks; test_learn_backends.py runs it on the othe
 
 import json
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from learning import SIDE, evaluate, gradient, pairs
 
 from imagemask.errors import UsageError
 from imagemask.learn import formulas, losses
+from imagemask.learn import settings as configuration
 
 SEVERAL_ONLY = {"categorical_crossentropy"}
 few = settings(max_examples=25)
@@ -228,3 +230,11 @@ def test_names_that_there_are_not():
 def test_the_default_is_registered_and_every_loss_has_a_numpy_version():
     assert losses.build().name == losses.DEFAULT == "dice_cross_entropy"
     assert losses.names() == sorted(learning.LOSSES)
+
+
+def test_a_configuration_names_just_the_losses_and_parameters_that_there_are():
+    named = get_args(configuration.Loss.model_fields["name"].annotation)
+    assert sorted(named) == losses.names()
+    for name in named:
+        wanted = losses.parameters(name)
+        assert configuration.Loss(name=name, **wanted).parameters == wanted

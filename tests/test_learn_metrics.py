@@ -4,6 +4,7 @@ Runs on the backend that Keras picks; test_learn_backends.py runs it on the othe
 """
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from learning import SIDE, evaluate, pairs
 
 from imagemask.errors import UsageError
 from imagemask.learn import formulas, metrics
+from imagemask.learn import settings as configuration
 
 few = settings(max_examples=25)
 PER_IMAGE = sorted(learning.METRICS)
@@ -191,3 +193,9 @@ def test_names():
     assert list(metrics.DEFAULT) == PER_IMAGE
     with pytest.raises(UsageError, match="no metric called 'dice_coeff'. Did you mean dice_coef?"):
         metrics.build("dice_coeff")
+
+
+def test_a_configuration_names_just_the_metrics_that_there_are():
+    literal, _ = get_args(configuration.Settings.model_fields["metrics"].annotation)
+    assert sorted(get_args(literal)) == metrics.names()
+    assert set(configuration.POOLED) == {name for name in metrics.names() if not name.startswith("foreground_")}

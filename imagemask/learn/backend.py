@@ -134,7 +134,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return graph
     import jax
 
-    return jax.jit(function)  # type: ignore[no-any-return, unused-ignore]
+    jitted: Callable[..., Any] = jax.jit(function)
+    return jitted
 
 
 def feed(batches: Iterable[Any], like: Any) -> Any:
