@@ -189,3 +189,37 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         checkpoint.load(tmp_path / run.CHECKPOINT, other.model)
     with pytest.raises(InputError, match="is missing"):
         checkpoint.load(tmp_path / "none.npz", other.model)
+
+
+@pytest.mark.skipif(backend.require() != "tensorflow" or bool(backend.gpus()), reason="TensorFlow's CPU kernels only")
+def test_one_kernel_of_batch_normalization_learns_what_keras_own_layer_learns():
+    """Outputs, gradients (through the weights) and moving averages, over some steps; and it is another kernel."""
+    from imagemask.learn import models
+
+    truth = LABELS[..., None].astype("float32")
+    states, kernels = [], []
+    for quick in (False, True):
+        keras.utils.set_random_seed(3)
+        model = models.build("unet", models.options("unet", {**NETWORK, "dropout": 0.0}))
+        if quick:
+            backend.quicken(model)
+        kernels.append(sum("call" in vars(layer) for layer in model.layers))
+        model.compile(optimizer=keras.optimizers.SGD(0.1), loss="binary_crossentropy", jit_compile=False)
+        for at in range(0, COUNT, BATCH):
+            model.train_on_batch(IMAGES[at : at + BATCH].astype("float32"), truth[at : at + BATCH])
+        states.append([*model.get_weights(), model.predict_on_batch(IMAGES.astype("float32"))])
+    assert kernels[0] == 0 < kernels[1]
+    for composed, fused in zip(*states, strict=True):
+        np.testing.assert_allclose(fused, composed, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(backend.require() != "tensorflow" or bool(backend.gpus()), reason="TensorFlow's CPU kernels only")
+def test_what_it_keeps_is_the_variance_of_the_population():
+    """Of eight values, where that of the sample would be larger by a seventh."""
+    values = np.arange(8, dtype="float32").reshape(2, 2, 2, 1)
+    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.BatchNormalization(momentum=0.0)])
+    backend.quicken(model)
+    model(values, training=True)
+    layer = model.layers[-1]
+    assert float(layer.moving_variance[0]) == pytest.approx(values.var(), rel=1e-5)
+    assert float(layer.moving_mean[0]) == pytest.approx(values.mean(), rel=1e-6)

@@ -74,6 +74,8 @@ def teacher(settings: Settings, *, devices: int) -> Teacher:
     keras.utils.set_random_seed(settings.seed)
     options = settings.model.options
     model = models.build(settings.model.name, options)
+    if devices == 1:
+        backend.quicken(model)
     loss = losses.build(settings.loss.name, settings.loss.parameters)
     outputs = len(model.outputs)
     watched: list[Any] = [metrics.build(name) for name in settings.metrics]
