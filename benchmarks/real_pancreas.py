@@ -17,26 +17,17 @@ import resource
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from imagemask import images, manifest
-from imagemask.learn import intervals, scores
+from imagemask.learn import intervals, scores, settings, toml
 
 FOLDS, TRIAL = 5, 2
-CONFIG = """
-[model]
-height = {side}
-width = {side}
-[schedule]
-epochs = {epochs}
-batch_size = {batch}
-early_stopping = 0
-[output]
-previews = 0
-"""
 
 
 def main() -> None:
@@ -45,7 +36,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15, help="CPU minutes a fold")
     parser.add_argument("--side", type=int, default=256, help="of the network's input")
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--config", default="", help="further TOML, after the defaults of this script")
+    parser.add_argument("--set", action="append", default=[], help="a key of the configuration, as model.filters=8")
     parser.add_argument("--fold", type=int, action="append", help="only this fold")
     parser.add_argument("--work", type=Path, help="where to work, and to leave the runs")
     asked = parser.parse_args()
@@ -90,9 +81,21 @@ def affordable(work: Path, fold: int, asked: argparse.Namespace) -> int:
     return max(1, int((asked.minutes - one) / each) + 1)
 
 
+def configuration(asked: argparse.Namespace, *, epochs: int) -> dict[str, Any]:
+    """The defaults, but for the budget: as many epochs as it pays, to the last one, and no previews."""
+    tree: dict[str, Any] = {
+        "model": {"height": asked.side, "width": asked.side},
+        "schedule": {"epochs": epochs, "batch_size": asked.batch_size, "early_stopping": 0},
+        "output": {"previews": 0},
+    }
+    for name, value in (one.split("=", 1) for one in asked.set):
+        settings.put(tree, tuple(name.split(".")), tomllib.loads(f"value = {value}")["value"])
+    return tree
+
+
 def train(work: Path, fold: int, asked: argparse.Namespace, *, epochs: int) -> tuple[Path, float]:
     config = work / f"{fold}-{epochs}.toml"
-    config.write_text(CONFIG.format(side=asked.side, epochs=epochs, batch=asked.batch_size) + asked.config)
+    config.write_text(toml.dumps(configuration(asked, epochs=epochs)))
     number = len(list((work / "runs").glob("*"))) + 1
     out = work / "runs" / f"{number:03d}-fold-{fold}-{epochs}"
     return out, imagemask(work, "train", "datasets/pancreas", "--config", config, "--fold", fold, "--out", out)

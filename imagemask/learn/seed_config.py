@@ -276,7 +276,7 @@ def _schedule(seed: _Seed) -> None:
             seed.note(seed.entries.get(("train", "reducer_patience")), "assumed", text)
     else:
         seed.put("schedule.reduce_patience", 0, "train", "learning_rate_reducer")
-    seed.tree["schedule"]["min_learning_rate"] = 0.0
+    seed.tree["schedule"] |= {"min_learning_rate": 0.0, "decay": "none"}
     if seed.take("model", "generator", values.truth, False):
         seed.pass_on("train", "steps_per_epoch", "schedule.steps_per_epoch", values.whole, 400)
 

@@ -164,6 +164,9 @@ class Schedule(_Section):
     steps_per_epoch: int | None = Field(
         default=None, ge=1, description="Steps an epoch. Left out: as many as show every image once."
     )
+    decay: Literal["cosine", "none"] = Field(
+        default="cosine", description="How the learning rate falls from the first epoch to the last, whatever the loss."
+    )
     early_stopping: int = Field(
         default=20, ge=0, description="Stop after this many epochs without a lower validation loss; 0: never."
     )
