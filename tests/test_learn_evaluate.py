@@ -21,7 +21,10 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("scipy")
 
 SOURCE = "lung-tumor"
-FILES = {"evaluation.csv", "per_patient.csv", "per_image.csv", "curves.png", "cases.png", "evaluation.json"}
+FILES = {
+    *("evaluation.csv", "per_patient.csv", "per_image.csv", "calibration.csv", "curves.png"),
+    *("cases.png", "cases.csv", "cases", "evaluation.json"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +125,8 @@ def test_equal_input_gives_equal_bytes(lung, run, drawn):
     found = []
     for _ in range(2):
         evaluate(run, model=Oracle(lung[2], shift=1, sure=0.9), raw=lung[0])
-        found.append({path.name: path.read_bytes() for path in (run.folder / "test").iterdir()})
+        paths = [path for path in (run.folder / "test").rglob("*") if path.is_file()]
+        found.append({path.relative_to(run.folder): path.read_bytes() for path in paths})
     assert found[0] == found[1]
 
 
@@ -299,6 +303,9 @@ def test_several_classes_have_a_line_each_and_one_for_all(tmp_path):
     assert dice == {"(all)": 0.5, data.labels[0]: 1, data.labels[1]: 0}
     assert done.value("dice") == 0.5
     assert [row["class"] for row in table(run, "per_patient.csv")] == ["(all)", *data.labels] * len(data.part("test"))
+    first = {label["mask_value"] for label in data.document["labels"][:1]}
+    for path in (run.folder / "test" / "cases").iterdir():
+        assert set(np.unique(images.read_png(path))) == {0, *first}
 
 
 class OneOfTwo(Oracle):
@@ -454,6 +461,40 @@ def test_the_sheet_shows_the_worst_the_median_and_the_best(lung, run, monkeypatc
         dice = 2 * (one.truth & one.prediction).sum() / (one.truth.sum() + one.prediction.sum())
         assert one.caption.endswith(f"Dice {dice:.3f}")
         assert np.array_equal(one.prediction, np.roll(one.truth, 1, 0))
+
+
+def test_the_shown_cases_lie_there_as_masks_that_score_what_the_table_says(lung, run):
+    """Laid over the dataset's own masks, value by value."""
+    (run.folder / "test" / "cases").mkdir(parents=True)
+    (run.folder / "test" / "cases" / "stale.png").write_bytes(b"of another evaluation")
+    evaluate(run, model=Oracle(lung[2], shift=1))
+    of_image = {row["key"]: row for row in table(run, "per_image.csv")}
+    rows = table(run, "cases.csv")
+    assert [(row["place"], int(row["rank"])) for row in rows] == [
+        (place, rank) for place in ("worst", "median", "best") for rank in (1, 2, 3, 4)
+    ]
+    assert {path.stem for path in (run.folder / "test" / "cases").iterdir()} == {row["key"] for row in rows}
+    for row in rows:
+        predicted = images.read_png(run.folder / "test" / "cases" / f"{row['key']}.png")
+        truth = images.read_png(lung[1] / "masks" / f"{row['key']}.png")
+        assert set(np.unique(predicted)) <= {0, 255}
+        assert np.array_equal(predicted, np.roll(truth, 1, 0))
+        for name in ("patient", "dice", "foreground", "predicted", "outcome"):
+            assert row[name] == of_image[row["key"]][name], name
+
+
+def test_the_calibration_table_comes_to_the_calibration_errors(lung, run):
+    evaluate(run, model=Oracle(lung[2], shift=1, sure=0.9))
+    for pixels, metric in (("all", "ece"), ("relevant", "ece_relevant")):
+        bins = [row for row in table(run, "calibration.csv") if row["pixels"] == pixels]
+        filled = [row for row in bins if row["count"] != "0"]
+        total = sum(int(row["count"]) for row in bins)
+        assert (float(bins[0]["low"]), float(bins[-1]["high"])) == (0, 1)
+        assert total == int(measures(run)[metric]["n"])
+        apart = sum(int(one["count"]) * abs(float(one["confidence"]) - float(one["frequency"])) for one in filled)
+        assert apart / total == pytest.approx(value(run, metric), abs=1e-9)
+        for one in filled:
+            assert float(one["low"]) - 1e-6 <= float(one["confidence"]) <= float(one["high"]) + 1e-6
 
 
 def test_a_run_that_is_being_trained_keeps_no_threshold(lung, tmp_path):

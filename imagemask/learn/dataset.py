@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,10 +54,7 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of every pair's key and pixel digest, and of the labels, whatever the split."""
-        state = hashlib.sha256(json.dumps(self.document["labels"], sort_keys=True).encode())
-        for key, digest in zip(self.rows["key"], self.rows["digest"], strict=True):
-            state.update(f"\n{key} {digest}".encode())
-        return state.hexdigest()
+        return manifest.digest_of_pairs(self.rows, self.document)
 
     def part(self, name: str) -> pd.DataFrame:
         """The rows of ``train``, ``valid`` or ``test``. Augmented variants are for training only."""

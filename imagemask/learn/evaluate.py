@@ -7,7 +7,9 @@
     per_image.csv      every image, every class
     per_volume.csv     with a raw folder: whole volumes, empty slices included
     curves.png         precision-recall, reliability, Dice of every image by patient
+    calibration.csv    the bins of the reliability diagram
     cases.png          worst, median and best cases, truth and prediction outlined
+    cases.csv, cases/  which those are, and the predicted mask of each
     evaluation.json    the sentence that says what was scored, the measures, what failed; written last
 
 docs/evaluation.md defines every measure and column. Equal input gives equal bytes.
@@ -22,6 +24,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imagemask import manifest
 from imagemask.files import make_folder, write_atomic
@@ -43,6 +47,7 @@ Notify = Callable[[str, int, int], None]
 
 EVALUATION, PATIENTS, IMAGES, VOLUMES = "evaluation.csv", "per_patient.csv", "per_image.csv", "per_volume.csv"
 CURVES, CASES, DOCUMENT = "curves.png", "cases.png", "evaluation.json"
+CALIBRATION, CASES_TABLE, CASES_FOLDER = "calibration.csv", "cases.csv", "cases"
 _OF_VOLUMES = (
     *("case", "patient", "slices", "empty_slices", "dice", "volume_error", "foreground", "predicted"),
     *("false_positive_slices", "false_positive_pixels", "false_positive_mm2"),
@@ -248,7 +253,11 @@ def _write(done: Evaluation, tally: _Tally, volumes: Sequence[Volume] | None, mo
     dice = [(str(name), part["dice"].tolist()) for name, part in main.groupby("patient")]
     curve, reliability = tally.thresholds.curve(done.run.threshold), tally.calibration.reliability()
     curves.evaluation_curves(folder / CURVES, curve, reliability, dice, title=title)
-    sheets.cases_sheet(folder / CASES, _cases(tally, main, model), labels=tally.labels, title=title)
+    write_atomic(folder / CALIBRATION, _calibration_csv(tally.calibration))
+    cases = _cases(tally, main, model)
+    sheets.cases_sheet(folder / CASES, cases, labels=tally.labels, title=title)
+    sheets.write_masks(folder / CASES_FOLDER, cases, done.run.record.mask_values)
+    write_atomic(folder / CASES_TABLE, _cases_csv(cases, main))
     write_atomic(folder / DOCUMENT, (json.dumps(done.document(), indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -268,11 +277,37 @@ def _cases(tally: _Tally, main: pd.DataFrame, model: Any) -> list[tuple[str, lis
                 one.truth,
                 infer.decide(one.probabilities, held.run.threshold),
                 f"{one.row.key}  Dice {dice:.3f}",
+                key=one.row.key,
             )
             for one, dice in zip(predicted, part["dice"], strict=True)
         ]
         groups.append((name, shown))
     return groups
+
+
+def _cases_csv(groups: Sequence[tuple[str, Sequence[sheets.Shown]]], main: pd.DataFrame) -> bytes:
+    """A line a shown case, in the order of the sheet; ``rank`` counts from 1 within its ``place``."""
+    names = ("patient", "dice", "foreground", "predicted", "outcome")
+    of_key = main.set_index("key")[list(names)]
+    return _csv(
+        ("key", "place", "rank", *names),
+        (
+            (shown.key, place, rank, *of_key.loc[shown.key])
+            for place, cases in groups
+            for rank, shown in enumerate(cases, start=1)
+        ),
+    )
+
+
+def _calibration_csv(calibration: Calibration) -> bytes:
+    """A line a bin, of all pixels and then of the relevant ones; blank where a bin has no pixel."""
+    lines = []
+    for name, relevant in (("all", False), ("relevant", True)):
+        found = calibration.reliability(relevant=relevant)
+        edges = np.linspace(0, 1, len(found.count) + 1).tolist()
+        of_bin = zip(edges[:-1], edges[1:], found.count.tolist(), found.confidence, found.frequency, strict=True)
+        lines += [(name, low, high, count, float(p), float(share)) for low, high, count, p, share in of_bin]
+    return _csv(("pixels", "low", "high", "count", "confidence", "frequency"), lines)
 
 
 def _patients_csv(tables: Sequence[pd.DataFrame]) -> bytes:

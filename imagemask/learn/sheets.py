@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from imagemask.files import write_atomic
+from imagemask import images
+from imagemask.files import make_folder, write_atomic
 
 TRUTH, PREDICTION = "#56b4e9", "#e69f00"
 _WIDTHS = {TRUTH: 2.8, PREDICTION: 1.3}
@@ -33,7 +34,8 @@ _LEAST_ZOOM = 0.25
 class Shown:
     """One case: image uint8 HxW or HxWx3 (RGB), truth and prediction as class ids HxW, and what is written below.
 
-    ``probability`` (HxW, 0..1, of any foreground) is what ``preview_sheet`` shades a prediction by.
+    ``probability`` (HxW, 0..1, of any foreground) is what ``preview_sheet`` shades a prediction by; ``key`` is the
+    pair's in the manifest, by which ``write_masks`` calls its file.
     """
 
     image: NDArray[np.uint8]
@@ -41,6 +43,7 @@ class Shown:
     prediction: NDArray[np.uint8]
     caption: str
     probability: NDArray[np.float32] | None = None
+    key: str = ""
 
 
 class _Box(NamedTuple):
@@ -80,6 +83,22 @@ def cases_sheet(out: Path, groups: Sequence[tuple[str, Sequence[Shown]]], *, lab
             sheet.both(shown, part, near)
             sheet.text(left, top + _LINE + side + 4, shown.caption, room=2 * side)
     write_atomic(out, sheet.png())
+
+
+def write_masks(folder: Path, groups: Sequence[tuple[str, Sequence[Shown]]], mask_values: Sequence[int]) -> None:
+    """Write the prediction of each case as ``folder``/KEY.png, with the values of the dataset's own masks.
+
+    ``mask_values`` are those of the classes, by class id from 1. Pictures of other cases that lie there are removed.
+    Raises InputError where that cannot be written.
+    """
+    make_folder(folder)
+    values = np.array([0, *mask_values], np.uint8)
+    masks = {f"{shown.key}.png": values[shown.prediction] for _, cases in groups for shown in cases}
+    for stale in folder.glob("*.png"):
+        if stale.name not in masks:
+            stale.unlink()
+    for name, mask in masks.items():
+        write_atomic(folder / name, images.encode_png(mask, level=images.MASK_LEVEL))
 
 
 def preview_sheet(out: Path, shown: Sequence[Shown], *, labels: Sequence[str], title: str = "") -> None:

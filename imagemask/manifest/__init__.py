@@ -158,6 +158,16 @@ def digest(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> str:
     return state.hexdigest()
 
 
+def digest_of_pairs(rows: pd.DataFrame, dataset: Mapping[str, Any]) -> str:
+    """SHA-256 of the key and pixel digest of every row, in their order, and of ``dataset.json``'s labels: by this a run
+    knows the dataset that it was trained on. It says nothing of the split.
+    """
+    state = hashlib.sha256(json.dumps(dataset["labels"], sort_keys=True).encode())
+    for key, pixels in zip(rows["key"], rows["digest"], strict=True):
+        state.update(f"\n{key} {pixels}".encode())
+    return state.hexdigest()
+
+
 def read_dataset(dataset: Path) -> dict[str, Any]:
     """``dataset.json`` of a dataset folder. Raises InputError where it is missing or damaged."""
     path = dataset / DATASET
