@@ -14,6 +14,7 @@ from imagemask import build, files, images, manifest, pixels, pool, split
 from imagemask.build import FORMAT, How, case, fragments
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
+from imagemask.types import PHANTOM
 
 
 @pytest.fixture(autouse=True)
@@ -660,3 +661,14 @@ def test_flags_of_reading_and_of_windowing_reach_the_row_and_the_counts(tmp_path
     merged = fakes.run(tmp_path / "raw", tmp_path / "out").merged
     assert merged.flags == {"depth_reduced": 1, "noted": 1}
     assert [row["flags"] for row in rows(tmp_path / "out")] == ["depth_reduced noted"]
+
+
+def test_what_is_built_from_a_phantom_says_so(tmp_path):
+    """In dataset.json, from which the card is made; without the marker nothing is said."""
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "real")
+    (raw / PHANTOM).write_text("{}")
+    fakes.run(raw, tmp_path / "synthetic")
+    told = [manifest.read_dataset(tmp_path / name)["source"]["notes"] for name in ("real", "synthetic")]
+    assert not any("Synthetic" in note for note in told[0])
+    assert told[1][0].startswith("Synthetic")

@@ -248,7 +248,8 @@ class TestTrouble:
             split.split(dataset.folder, Request())
         assert "unfinished" in problems(dataset)[".layout"]
         assert {path.name for path in dataset.folder.iterdir()} == {
-            *("manifest.csv", "dataset.json", "images", "masks", "fragments", "split.csv", ".layout")
+            *("manifest.csv", "dataset.json", "images", "masks", "fragments", "split.csv", ".layout"),
+            *("README.md", "croissant.json"),
         }
         split.split(dataset.folder, Request(layout="copy"))
         assert not problems(dataset)

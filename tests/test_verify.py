@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemask import files, images, manifest, pool, verify
+from imagemask import card, files, images, manifest, pool, verify
 from imagemask.errors import InputError
 from imagemask.split import layout
 from imagemask.types import Row
@@ -108,6 +108,7 @@ def healthy(dataset, *, labels=ONE, colour=False, slices=2):
     quarantined = ["case_8", "case_8.nii.gz", "read", "empty_file", "it is empty", ""]
     (dataset / "quarantine.csv").write_bytes(manifest.csv_bytes(header, [quarantined]))
     layout.write_stamp(dataset, layout.Stamp(files.sha256(dataset / "manifest.csv"), layout="none"))
+    card.write(dataset)
     return dataset
 
 
@@ -141,10 +142,12 @@ class Broken:
         return self.rows[line - 2][0]
 
     def save(self):
-        """Write the manifest, and stamp the (empty) layout as its own: what is wrong is in the rows."""
+        """Write the manifest, stamp the (empty) layout as its own, and its card: what is wrong is in the rows."""
         (self.path / "manifest.csv").write_bytes(manifest.csv_bytes(self.header, self.rows))
         if (self.path / ".layout").exists():
             stamp(self, layout="none")
+        with contextlib.suppress(InputError):  # a manifest that cannot be read has no card
+            card.write(self.path)
 
     def text(self, change, name="manifest.csv"):
         path = self.path / name
@@ -459,6 +462,11 @@ BREAKS = [
     ("IM024", 3, "a laid-out mask is missing", True, laid_out(unlink("train/masks/case_0-0000~fliph.png"))),
     ("IM024", None, "a laid-out image too many", True, laid_out(added("test/images/case_9-0000.png"))),
     ("IM024", 2, "a laid-out image differs", False, laid_out(added("train/images/case_0-0000.png"))),
+    ("IM026", None, "no README.md", True, unlink("README.md")),
+    ("IM026", None, "no croissant.json", True, unlink("croissant.json")),
+    ("IM026", None, "another licence in the card", True, replaced(b"CC0", b"MIT", "README.md")),
+    ("IM026", None, "a card of another manifest", True, replaced(b'"sha256": "', b'"sha256": "0', "croissant.json")),
+    ("IM026", None, "a card of other tables", True, lambda broken: broken.json("source", "title", value="Another")),
     ("IM025", 1, "no row", True, lambda broken: broken.text(lambda data: data[: data.index(b"\n") + 1])),
 ]
 
@@ -492,6 +500,12 @@ def test_one_broken_thing_has_its_code_and_no_other(dataset, code, line, what, _
 def test_fast_finds_all_but_what_lies_in_pixels(dataset, code, line, what, fast, change):
     change(Broken(dataset))
     assert set(codes(verify.verify(dataset, fast=True))) == ({code} if fast else set())
+
+
+def test_a_card_of_somebody_else_is_no_finding(dataset):
+    (dataset / "README.md").write_text("# Mine\n")
+    (dataset / "croissant.json").write_text("{}")
+    assert verify.verify(dataset).findings == []
 
 
 def test_every_code_has_its_broken_dataset():

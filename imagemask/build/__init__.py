@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagemask import archives, files, pool, registry
+from imagemask import archives, card, files, pool, registry
 from imagemask.build import case as one_case
 from imagemask.build import folder, fragments, swap
 from imagemask.build.case import Done, Job
@@ -23,12 +23,13 @@ from imagemask.build.merge import merge as join
 from imagemask.cases import discover as in_order
 from imagemask.cases import relative
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.types import Case, DescribesItself, Generator, Options, Recipe, Source, from_options
+from imagemask.types import PHANTOM, Case, DescribesItself, Generator, Options, Recipe, Source, from_options
 
 __all__ = ["FORMAT", "Built", "Counts", "How", "Job", "Merged", "Progress", "discover", "merge", "prepare", "run"]
 
 Progress = Callable[[Done], None]
 _UNPACKING = archives.How()
+_SYNTHETIC = "Synthetic: made from a phantom that stands in for this source; no patient was imaged"
 _MEMORY_OF_A_WORKER = 300 << 20  # the imports, and a picture or two
 _MEMORY_PER_BYTE = 1.3
 
@@ -91,6 +92,8 @@ def prepare(
     raw = place.folder
     if isinstance(generator, DescribesItself):
         source = generator.describe(source, raw, chosen)
+    if (raw / PHANTOM).is_file():  # what is made of it must not pass for the real source
+        source = source.model_copy(update={"notes": (_SYNTHETIC, *source.notes)})
     dataset = (out or Path("datasets") / source.name).resolve()
     _refuse_nested(raw, dataset)
     resolved = _recipe(name, source, recipe, chosen)
@@ -169,7 +172,7 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
         merged = join(target.dataset) if shards == 1 else None
         if how.replace and merged:
             swap.into_place(job.dataset)
-            merged = replace(merged, dataset=job.dataset)
+            merged = replace(merged, dataset=job.dataset, notes=card.notes(job.dataset))
     return Built(
         dataset=job.dataset,
         source=job.source,

@@ -1,4 +1,4 @@
-"""Fragments into a dataset: manifest.csv, quarantine.csv, dataset.json; the same bytes whoever wrote the fragments."""
+"""Fragments into a dataset: its tables, dataset.json and its card; the same bytes whoever wrote the fragments."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagemask import files, manifest
+from imagemask import card, files, manifest
 from imagemask.build import fragments
 from imagemask.build.case import IMAGES, MASKS
 from imagemask.build.fragments import FORMAT, Fragment, Plan, Quarantine
 from imagemask.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REPEATED = ("dataset", "patient", "group", "case", "variant", "category", "flags", "box", "pad", "classes")
 _PACKAGES = ("imagemask", "numpy", "opencv-python-headless", "nibabel", "pydicom", "SimpleITK", "pillow")
@@ -52,6 +55,8 @@ class Merged:
     """Units (patients, groups or cases) that split.csv, where there is one, does not assign."""
     stale: bool
     """Whether there is a split, and train/ valid/ test/ are not made from this manifest."""
+    notes: tuple[str, ...] = ()
+    """Files of the card that are somebody else's, and were left as they are."""
 
 
 def merge(dataset: Path) -> Merged:
@@ -70,14 +75,24 @@ def merge(dataset: Path) -> Merged:
             else "No mask has any foreground: is it the right --labels? --keep-empty keeps empty pairs",
         )
     removed = _remove_unnamed(dataset, plan, sum_)
-    unassigned = _write_manifest(dataset, sum_)
+    frame, unassigned = _write_manifest(dataset, sum_)
     counts = sum_.counts(len(plan.cases))
     flags = dict(sorted(sum_.flags.items()))
     document = _document(plan, counts, dict(sum_.excluded), flags)
     files.write_atomic(dataset / manifest.DATASET, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-    quarantined, excluded = tuple(sum_.quarantined), tuple(sum_.excluded)
-    name, stale = plan.recipe.name, _is_stale(dataset)
-    return Merged(dataset, name, counts, quarantined, excluded, flags, removed, unassigned, stale)
+    card.write(dataset, frame)
+    return Merged(
+        dataset=dataset,
+        name=plan.recipe.name,
+        counts=counts,
+        quarantined=tuple(sum_.quarantined),
+        excluded=tuple(sum_.excluded),
+        flags=flags,
+        removed=removed,
+        unassigned=unassigned,
+        stale=_is_stale(dataset),
+        notes=card.notes(dataset),
+    )
 
 
 class _Sum:
@@ -174,8 +189,8 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _write_manifest(dataset: Path, sum_: _Sum) -> int:
-    """Write manifest.csv with the splits of split.csv, where there is one; the number of units left blank."""
+def _write_manifest(dataset: Path, sum_: _Sum) -> tuple[pd.DataFrame, int]:
+    """Write manifest.csv with the splits of split.csv, where there is one; its rows, the number of units left blank."""
     from imagemask import split
 
     frame = manifest.from_columns(sum_.columns)
@@ -186,7 +201,7 @@ def _write_manifest(dataset: Path, sum_: _Sum) -> int:
         frame, _ = split.apply(frame, assignment)
         blank = int(frame.loc[frame["split"] == "", assignment.column].nunique())
     manifest.write(dataset, frame)
-    return blank
+    return frame, blank
 
 
 def _is_stale(dataset: Path) -> bool:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from imagemask import files, manifest, split
+from imagemask import card, files, manifest, split
 from imagemask.build import folder, fragments
 from imagemask.build.fragments import Plan
 from imagemask.errors import ImagemaskError, InputError, UsageError
@@ -81,8 +81,13 @@ def _finish(dataset: Path) -> None:
     if not old.exists():
         return
     for path in sorted(old.iterdir()):
-        if not _is_ours(path) and not (dataset / path.name).exists():
-            path.rename(dataset / path.name)
+        kept = dataset / path.name
+        if _is_ours(path):
+            continue
+        if card.is_ours(kept):  # a README.md of the user's takes the place of the one that was written just now
+            kept.unlink()
+        if not kept.exists():
+            path.rename(kept)
     _remove_ours(old)
     if not any(old.iterdir()):
         old.rmdir()
@@ -118,7 +123,8 @@ def _is_of(replacement: Path, plan: Plan) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in _OURS or (path.name.startswith(".") and path.name.endswith(".tmp"))
+    temporary = path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name in _OURS or temporary or card.is_ours(path)
 
 
 def _remove_ours(dataset: Path) -> None:

@@ -180,6 +180,8 @@ def _print_merged(merged: Any, *, resumed: int = 0) -> None:
         click.echo(f"excluded     {case}: {why}")
     for case, note in merged.quarantined:
         click.echo(f"quarantined  {case}: {note.file}: {note.reason} [{note.code}]. {note.remedy}")
+    for note in merged.notes:
+        show.warn(note)
     if merged.unassigned:
         show.warn(f"{merged.unassigned} patients have no split yet: run imagemask split")
     elif merged.stale:

@@ -3,10 +3,10 @@
 What is kept whole is a **unit**: a patient (or a group; or a case, for ``--by image``), one line of ``split.csv``.
 Patients that share a group stay together too, and so do groups that share a patient: only ``--by image`` parts them.
 
-A split commits by replacing ``split.csv`` and then ``manifest.csv``. The three folders follow from the manifest; their
-stamp says ``unfinished`` from before the first change until they are made. A run that is killed anywhere is finished
-by running it again. Without ``resplit`` no unit ever leaves its set, and new ones are placed around those that are
-there: a test patient that wanders into the training set is a leak nobody sees.
+A split commits by replacing ``split.csv`` and then ``manifest.csv``. The card and the three folders follow from them;
+their stamp says ``unfinished`` from before the first change until they are made. A run that is killed anywhere is
+finished by running it again. Without ``resplit`` no unit ever leaves its set, and new ones are placed around those that
+are there: a test patient that wanders into the training set is a leak nobody sees.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from imagemask import files, manifest
+from imagemask import card, files, manifest
 from imagemask.errors import InputError, UsageError
 from imagemask.split import layout as folders
 from imagemask.split.balance import balance
@@ -124,7 +124,11 @@ def _split(dataset: Path, request: Request) -> SplitReport:
         layout=stamp.layout,
         variants=stamp.variants,
         laid_out=laid.pairs,
-        notes=(*_grouping(planned, request, group, after), *_history(planned, present, kept, len(units.names))),
+        notes=(
+            *_grouping(planned, request, group, after),
+            *_history(planned, present, kept, len(units.names)),
+            *card.notes(dataset),
+        ),
         warnings=warnings(after, by, sets),
     )
 
@@ -228,12 +232,13 @@ def _stamp(dataset: Path, request: Request, planned: Plan, chosen: Assignment) -
 
 
 def _commit(dataset: Path, frame: pd.DataFrame, after: pd.DataFrame, assignment: bytes, stamp: Stamp) -> LaidOut:
-    """Replace what differs: split.csv, manifest.csv, the folders. Where nothing does, nothing is touched."""
+    """Replace what differs: split.csv, manifest.csv, the card, the folders. Where nothing does, nothing is touched."""
     folders.clean(dataset)
     same = frame[["split", "fold"]].equals(after[["split", "fold"]])
     listed = dataset / manifest.SPLIT
     kept = listed.is_file() and listed.read_bytes() == assignment
     if same and kept and _is_laid_out(dataset, frame, stamp):
+        card.write(dataset, after)
         return folders.laid_out(after, stamp)
     folders.check(dataset, after)
     folders.write_stamp(dataset, stamp)
@@ -241,6 +246,7 @@ def _commit(dataset: Path, frame: pd.DataFrame, after: pd.DataFrame, assignment:
         files.write_atomic(listed, assignment)
     if not same:
         manifest.write(dataset, after)
+    card.write(dataset, after)
     return folders.make(dataset, after, stamp)
 
 

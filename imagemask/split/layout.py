@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from imagemask import files, manifest
+from imagemask import card, files, manifest
 from imagemask.errors import ImagemaskError, InputError
 from imagemask.types import SPLITS
 
@@ -152,7 +152,7 @@ def clean(dataset: Path) -> None:
     """Remove what a run that was killed left half made."""
     work = dataset / _WORK
     try:
-        for name in (manifest.SPLIT, manifest.MANIFEST, STAMP):
+        for name in (manifest.SPLIT, manifest.MANIFEST, *card.NAMES, STAMP):
             files.temporary_name(dataset / name).unlink(missing_ok=True)
         if work.exists():
             shutil.rmtree(work)

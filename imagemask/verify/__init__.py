@@ -4,7 +4,7 @@ The codes (``CODES`` in ``findings``) are documented in docs/verify.md:
 
 * IM001 to IM011, IM025: manifest.csv itself: form, cells, keys, order; splits, divided patients, split.csv; its name.
 * IM012 to IM020: the pictures: missing, stray, unreadable, of another size, depth, values, counts or pixels.
-* IM021 to IM024: dataset.json, its counts, quarantine.csv, the laid-out folders.
+* IM021 to IM024, IM026: dataset.json, its counts, quarantine.csv, the laid-out folders, the card.
 * IM101 to IM106: source manifests (``imagemask.documents``).
 """
 
@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from imagemask import manifest
+from imagemask import card, manifest
 from imagemask.errors import FINDINGS, InputError
 from imagemask.verify import pairs, records, table
-from imagemask.verify.findings import CODES, Finding, annotate, annotation, found, in_order
+from imagemask.verify.findings import CODES, Finding, annotate, annotation, command, found, in_order
 from imagemask.verify.records import Document
 from imagemask.verify.table import Table
 
-__all__ = ["CODES", "Finding", "VerifyReport", "annotate", "annotation", "check_manifest", "verify"]
+__all__ = ["CODES", "Finding", "VerifyReport", "annotate", "annotation", "check_manifest", "command", "verify"]
 
 _AT_A_TIME = 128  # pairs a task: half a second of work, so that progress moves and workers end together
 
@@ -58,6 +58,8 @@ def verify(
         return VerifyReport(str(dataset), fast, 0, 0, whole, wrong)
     document, unusable = records.read_document(dataset)
     findings = [*unusable, *table.check(rows, kept_whole=whole), *_records(dataset, rows, document)]
+    if not findings:  # the card follows from the tables: where they are wrong, they are what to mend
+        findings += _card(dataset, rows)
     findings += _layout(dataset, rows, fast=fast)
     unfit = {one.line for one in findings if one.code in ("IM003", "IM004")}
     findings += pairs.strays(dataset, set(rows.frame["key"]))
@@ -84,6 +86,11 @@ def _records(dataset: Path, rows: Table, document: Document | None) -> Iterator[
         yield from records.check_document(document, rows)
     yield from records.check_split(dataset, rows)
     yield from records.check_quarantine(dataset, document)
+
+
+def _card(dataset: Path, rows: Table) -> Iterator[Finding]:
+    for name, message in card.problems(dataset, rows.frame):
+        yield found("IM026", message, file=name)
 
 
 def _layout(dataset: Path, rows: Table, *, fast: bool) -> Iterator[Finding]:

@@ -70,6 +70,10 @@ CODES = {
     "IM025": Code(
         "manifest.csv holds no pair", "Run `imagemask merge`, or build again, with --keep-empty if every mask is empty"
     ),
+    "IM026": Code(
+        "README.md or croissant.json of ours is missing, or is not what this dataset gives",
+        "Run `imagemask merge`, or `imagemask split` again: both write it anew. A file without our mark is left alone",
+    ),
     "IM101": Code("a source manifest is not TOML, or a key of it is wrong", _TOML),
     "IM102": Code(
         "a source manifest names no licence or no citation", "State both: they are written into every dataset"
@@ -113,9 +117,14 @@ def annotate(report: Report, manifest_path: Path) -> list[str]:
 
 def annotation(finding: Finding, path: Path) -> str:
     """One finding as a GitHub workflow command on ``path``."""
-    place = f"file={_property(path.as_posix())}" + (f",line={finding.line}" if finding.line is not None else "")
     text = finding.message if finding.file in (path.as_posix(), path.name) else f"{finding.file}: {finding.message}"
-    return f"::error {place},title={finding.code}::{_data(f'{text}. {finding.remedy}')}"
+    return command("error", path, f"{text}. {finding.remedy}", line=finding.line, title=finding.code)
+
+
+def command(kind: str, path: Path, text: str, *, line: int | None, title: str) -> str:
+    """A GitHub workflow command: ``kind`` is error, warning or notice; ``line`` None stands for the whole file."""
+    place = f"file={_property(path.as_posix())}" + (f",line={line}" if line is not None else "")
+    return f"::{kind} {place},title={_property(title)}::{_data(text)}"
 
 
 def _data(text: str) -> str:
