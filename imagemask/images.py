@@ -383,9 +383,9 @@ def outlined(tile: Tile, side: int) -> NDArray[np.uint8]:
     picture = cv2.resize(tile.image, size, interpolation=kernel)
     picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture
     for value in np.unique(tile.mask[tile.mask > 0]).tolist():
-        inside = cv2.resize((tile.mask == value).view(np.uint8) * np.uint8(255), size, interpolation=kernel)
+        covered = cv2.resize((tile.mask == value).astype(np.float32), size, interpolation=kernel)
         # What is too small to be the larger part of any pixel is shown all the same.
-        inside = (inside > min(127, int(inside.max()) - 1)).view(np.uint8)
+        inside = (covered >= min(0.5, covered.max())).view(np.uint8)
         core = cv2.erode(inside, _AROUND, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         picture[inside > core] = _COLOURS[0 if value == 255 else (value - 1) % len(_COLOURS)]
     return picture.astype(np.uint8, copy=False)

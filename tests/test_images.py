@@ -511,6 +511,14 @@ def test_a_lesion_of_one_pixel_is_outlined_in_a_small_tile():
     assert abs(columns.mean() - 12 - 75) < 2
 
 
+def test_a_lesion_that_is_less_than_a_level_of_grey_is_outlined_alone():
+    """One pixel of 1024 in a tile of 16 is 1/4096 of a pixel there: less than 8 bits tell from none at all."""
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[500, 300] = 255
+    shown = images.outlined(images.Tile(np.full_like(mask, 60), mask, ""), 16)
+    assert np.argwhere(coloured(shown)).tolist() == [[500 // 64, 300 // 64]]
+
+
 def test_each_class_has_a_colour_of_its_own_in_every_tile():
     def colours(value):
         sheet = images.contact_sheet([tile(value=value)], columns=1, side=100)
