@@ -23,9 +23,12 @@ say imagemask check lung-tumor
 say imagemask build lung-tumor
 say imagemask split --by-patient
 say imagemask verify
+say imagemask audit
 say imagemask preview
 say imagemask train --epochs "${DEMO_EPOCHS:-16}"
 say imagemask evaluate --raw raw/lung-tumor
+say imagemask report
+say imagemask report runs/lung-tumor/001
 
 count() { find "$1" -type f | wc -l | tr -d ' '; }
 dataset=datasets/lung-tumor
@@ -41,4 +44,7 @@ printf '%-44s %s\n' \
   "a model, and its epochs as a curve" "$here/$run/best.keras, curves.png" \
   "what it predicts after each epoch" "$here/$run/previews" \
   "its scores per patient and image" "$here/$run/test/evaluation.csv, per_patient.csv, per_image.csv" \
-  "its worst, median and best cases" "$here/$run/test/cases.png"
+  "its worst, median and best cases" "$here/$run/test/cases.png" \
+  "what to use, cite and know, for others" "$here/$dataset/README.md, croissant.json" \
+  "the run on one page" "$here/$run/report.html" \
+  "the data on one page: open this" "$here/$dataset/report.html"

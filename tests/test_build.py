@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import fakes
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemask import build, files, images, manifest, pixels, pool, split
+from imagemask import build, files, images, manifest, pixels, pool, report, split
 from imagemask.build import FORMAT, How, case, fragments
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
@@ -354,6 +355,24 @@ def test_replace_removes_nothing_of_the_user_s(tmp_path):
     assert (tmp_path / "out" / "models" / "best.keras").read_text() == "weights"
     assert (tmp_path / "out" / "notes.md").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_replace_drops_a_report_and_keeps_what_only_bears_its_name(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    out = tmp_path / "out"
+    report.write(out, out / "report.html")
+    shutil.copy(out / "report.html", out / "kept.html")
+    ours = [path.name for path in report.pictures(out, out)]
+    assert ours
+    (out / "Users_Statistics.png").write_bytes(images.encode_png(np.zeros((4, 4), np.uint8), level=1))
+    fakes.run(raw, out, How(workers=1, replace=True), size=16)
+    assert not [name for name in ("report.html", *ours) if (out / name).exists()]
+    assert (out / "kept.html").exists()
+    assert (out / "Users_Statistics.png").exists()
+    (out / "report.html").write_text("<!doctype html><title>My thesis</title>")
+    fakes.run(raw, out, How(workers=1, replace=True), size=32)
+    assert "My thesis" in (out / "report.html").read_text()
 
 
 def test_a_folder_that_is_called_like_an_old_dataset_is_left_alone(tmp_path):

@@ -92,12 +92,12 @@ def prepare(
     raw = place.folder
     if isinstance(generator, DescribesItself):
         source = generator.describe(source, raw, chosen)
-    if (raw / PHANTOM).is_file():  # what is made of it must not pass for the real source
-        source = source.model_copy(update={"notes": (_SYNTHETIC, *source.notes)})
     dataset = (out or Path("datasets") / source.name).resolve()
     _refuse_nested(raw, dataset)
     resolved = _recipe(name, source, recipe, chosen)
     notes = tuple(note for note in source.notes if note not in published.notes)
+    if (raw / PHANTOM).is_file():  # what is made of it must not pass for the real source
+        source = source.model_copy(update={"notes": (_SYNTHETIC, *source.notes)})
     return Job(raw, dataset, source, resolved, (*told, *notes))
 
 

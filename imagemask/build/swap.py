@@ -1,11 +1,13 @@
 """``--replace``: build beside the dataset, then put the new folder in its place. Killed anywhere, it recovers.
 
 Both folders' locks are held from before the replacement is begun until the old one is gone: they move with their
-folders. What the dataset holds that is not ours (notes, models) moves over; nothing of a user's is removed.
+folders. What the dataset holds that is not ours (notes, models) moves over; nothing of a user's is removed. A report of
+the old dataset goes with it: it would show other pixels than those beside it.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,6 +23,12 @@ _OURS = {
     *("images", "masks", fragments.FOLDER, manifest.MANIFEST, manifest.DATASET, manifest.QUARANTINE, manifest.SPLIT),
     *(*SPLITS, ".layout", ".layout.new", "preview.png"),
 }
+_REPORTS = (
+    (re.compile(r"report\.html"), b'<meta name="generator" content="imagemask '),
+    (re.compile(r".+_(Statistics|Samples_(train|valid|test|unassigned))\.png"), b"tEXtSoftware\0imagemask"),
+)
+"""Names of what ``imagemask report`` writes, and the mark that stands in its first bytes."""
+_HEAD = 4096
 
 
 def beside(dataset: Path) -> Path:
@@ -124,7 +132,17 @@ def _is_of(replacement: Path, plan: Plan) -> bool:
 
 def _is_ours(path: Path) -> bool:
     temporary = path.name.startswith(".") and path.name.endswith(".tmp")
-    return path.name in _OURS or temporary or card.is_ours(path)
+    return path.name in _OURS or temporary or card.is_ours(path) or _is_report(path)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether ``path`` is a page or picture that ``imagemask report`` wrote, under the name that it gives."""
+    mark = next((mark for name, mark in _REPORTS if name.fullmatch(path.name)), None)
+    try:
+        with path.open("rb") as file:
+            return mark is not None and mark in file.read(_HEAD)
+    except OSError:  # a folder, or gone
+        return False
 
 
 def _remove_ours(dataset: Path) -> None:

@@ -10,6 +10,7 @@ from imagemask.card import licences
 from imagemask.card.columns import COLUMNS, OF_THE_SOURCE
 from imagemask.card.facts import UNKNOWN, Facts, Part
 from imagemask.card.markup import code, prose, scalar, table
+from imagemask.card.recipe import texts, words
 
 NAME = "README.md"
 MARK = (
@@ -122,10 +123,7 @@ def _link(url: str) -> str:
 def _recipe(facts: Facts) -> list[str]:
     recipe = facts.mapping("recipe")
     rows = [
-        ("window", _window(_texts(recipe.get("window")))),
-        ("size", _size(recipe)),
-        ("empty masks", "kept" if recipe.get("keep_empty") else "dropped: a pair whose mask is empty is not here"),
-        ("copies", _copies(recipe)),
+        *words(recipe, code=code, prose=prose),
         *((f"option {code(name)}", code(_said(value))) for name, value in facts.mapping("recipe", "options").items()),
         ("pixel format", facts.number("format")),
         *((f"version of {code(name)}", code(str(value))) for name, value in facts.mapping("versions").items()),
@@ -139,30 +137,6 @@ def _recipe(facts: Facts) -> list[str]:
         "",
         *table(("", "recipe"), rows),
     ]
-
-
-def _window(window: Sequence[str]) -> str:
-    ends = [" to ".join(map(code, one.split(":"))) for one in window]
-    if len(ends) == 1:
-        return f"{ends[0]} in the source's units (HU for CT) become 0 to 255; what lies outside is clipped"
-    if ends:
-        return f"red {ends[0]}, green {ends[1]}, blue {ends[-1]} in the source's units (HU for CT), each to 0 to 255"
-    return "none: 8-bit pictures as they are, 16-bit ones divided by 257"
-
-
-def _size(recipe: Mapping[str, Any]) -> str:
-    side = recipe.get("size")
-    if not isinstance(side, int):
-        return "the source's own"
-    return f"{side}x{side}, {'squashed' if recipe.get('stretch') else 'padded where a picture is not square'}"
-
-
-def _copies(recipe: Mapping[str, Any]) -> str:
-    asked = [f"centre crop by {margin}" for margin in _texts(recipe.get("crops"))]
-    asked += [f"mirrored ({way})" for way in _texts(recipe.get("flips"))]
-    asked += [f"turned by {angle} degrees" for angle in _texts(recipe.get("rotations"))]
-    combined = ", and their combinations" if recipe.get("combine") else ", each of the plain pair"
-    return prose(", ".join(asked) + combined) if asked else "none"
 
 
 def _labels(facts: Facts) -> list[str]:
@@ -222,7 +196,7 @@ def _how_split(facts: Facts) -> str:
 
 
 def _problems(facts: Facts) -> list[str]:
-    lines = [f"- {prose(note)}" for note in _texts(facts.mapping("source").get("notes"))]
+    lines = [f"- {prose(note)}" for note in texts(facts.mapping("source").get("notes"))]
     if facts.strangers:
         lines.append(
             f"- {_number(facts.strangers, 'case')} without a known patient: they may be of one who is elsewhere."
@@ -294,10 +268,6 @@ def _verifying() -> list[str]:
 
 def _said(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
 
 
 def _count(counts: Mapping[str, Any], name: str) -> str:

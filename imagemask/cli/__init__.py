@@ -12,12 +12,14 @@ from typing import Any
 
 import click
 
+from imagemask.cli.audit import audit
 from imagemask.cli.build import build, merge
 from imagemask.cli.datasets import preview, split, verify
 from imagemask.cli.evaluate import evaluate
 from imagemask.cli.export import export_model
 from imagemask.cli.learn import convert_config, train
 from imagemask.cli.predict import predict
+from imagemask.cli.report import report
 from imagemask.cli.show import INTERRUPTED
 from imagemask.cli.sources import check, info, list_, manifests, phantom
 
@@ -32,6 +34,8 @@ In a workspace folder: put a source below raw/NAME, then
   imagemask build lung-tumor      raw/lung-tumor -> datasets/lung-tumor
   imagemask split --by-patient    whole patients to train / valid / test
   imagemask verify                every pixel where it should be
+  imagemask audit                 leaks, copies, broken pictures, uneven splits
+  imagemask report                all of it on one page to look at
   imagemask preview               a contact sheet to look at
   imagemask train                 runs/lung-tumor/001: a model, and its scores per patient
 
@@ -103,7 +107,7 @@ def main() -> None:
 
 
 _COMMANDS = (
-    *(list_, info, phantom, check, build, merge, split, verify, preview),
+    *(list_, info, phantom, check, build, merge, split, verify, audit, report, preview),
     *(train, evaluate, predict, export_model, manifests, convert_config),
 )
 for command in _COMMANDS:

@@ -102,6 +102,13 @@ class Bar:
             self.start(cases)
         self.step(done)
 
+    def advance(self, ended: int, of: int) -> None:
+        """``ended`` more of ``of`` have ended; the first call draws the bar."""
+        if self.bar is None:
+            self.start(of)
+        if self.bar is not None:
+            self.bar.update(ended)
+
     def finish(self) -> None:
         """End the bar's line."""
         if self.bar is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagemask import manifest
 from imagemask.errors import InputError, UsageError
-from imagemask.split import Assignment, apply
+from imagemask.split import Assignment, apply, by_fold
 from imagemask.types import SPLITS
 
 if TYPE_CHECKING:
@@ -77,20 +77,6 @@ def read(folder: Path, *, fold: int | None = None, assignment: Assignment | None
         rows = rows.assign(split=by_fold(folder, rows["fold"], fold))
     _require_split(folder, rows)
     return Dataset(folder, document, rows, fold)
-
-
-def by_fold(folder: Path, folds: pd.Series[str], fold: int) -> list[str]:
-    """The set of each row, where ``fold`` is the test set. Raises UsageError where ``folds`` has no such fold."""
-    drawn = sorted({int(one) for one in folds if one.isdigit()})
-    if not drawn:
-        raise UsageError(
-            f"{folder}: was not split into folds", remedy="imagemask split --folds 5, or leave --fold away"
-        )
-    count = drawn[-1] + 1
-    if fold not in drawn:
-        raise UsageError(f"{folder}: has no fold {fold}", remedy=f"There are folds 0 to {count - 1}")
-    sets = {str(fold): "test", str((fold + 1) % count): "valid", "": ""}
-    return [sets.get(one, "train") for one in folds]
 
 
 def _require_split(folder: Path, rows: pd.DataFrame) -> None:

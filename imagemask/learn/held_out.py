@@ -18,7 +18,7 @@ from imagemask.learn.dataset import Dataset
 from imagemask.learn.infer import Probabilities
 from imagemask.learn.run import SPLIT, Run
 from imagemask.names import some
-from imagemask.split import Assignment, read_assignment
+from imagemask.split import Assignment, by_fold, read_assignment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +170,7 @@ def _refuse_leak(data: Dataset, run: Run, split: str) -> None:
     now = manifest.read(data.folder).set_index("key")[["split", "fold"]].loc[data.rows["key"]]
     if data.fold is not None:
         try:
-            now["split"] = dataset.by_fold(data.folder, now["fold"], data.fold)
+            now["split"] = by_fold(data.folder, now["fold"], data.fold)
         except UsageError:  # it has no such fold any more: nobody can take its split for the run's
             return
     seen = data.rows[(now["split"] == split).to_numpy() & data.rows["split"].isin(_SEEN[split])]

@@ -33,6 +33,7 @@ from imagemask.split.layout import (
     layout_is_current,
     layout_problems,
     read_stamp,
+    used,
     write_stamp,
 )
 from imagemask.split.report import Part, SplitReport, parts, warnings
@@ -41,6 +42,7 @@ from imagemask.split.units import (
     Assignment,
     Units,
     apply,
+    by_fold,
     check_complete,
     column_for,
     gather,
@@ -62,6 +64,7 @@ __all__ = [
     "SplitReport",
     "Stamp",
     "apply",
+    "by_fold",
     "check_folders",
     "lay_out",
     "layout_is_current",
@@ -70,6 +73,7 @@ __all__ = [
     "read_assignment",
     "read_stamp",
     "split",
+    "used",
     "write_stamp",
 ]
 

@@ -118,6 +118,14 @@ def laid_out(frame: pd.DataFrame, stamp: Stamp) -> LaidOut:
     return LaidOut(sum(map(len, wanted.values())), int((frame["split"] == "").sum()))
 
 
+def used(dataset: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a manifest that a training or a test reads: of valid and test no augmented copies, unless the stamp
+    of the dataset folder says that they are laid out everywhere.
+    """
+    stamp = read_stamp(dataset)
+    return _without_copies_held_out(frame, stamp.variants if stamp else "train")
+
+
 def check(dataset: Path, frame: pd.DataFrame) -> None:
     """Raise InputError where laying ``frame`` out would destroy what is not ours, or a key is no name of one file."""
     unfit = _unfit(frame["key"].tolist())
@@ -216,9 +224,14 @@ def _wanted(frame: pd.DataFrame, layout: str, variants: str) -> dict[str, list[s
         )
     if layout == "none":
         return {split: [] for split in SPLITS}
+    kept = _without_copies_held_out(frame, variants)
+    return {split: kept["key"][kept["split"] == split].tolist() for split in SPLITS}
+
+
+def _without_copies_held_out(frame: pd.DataFrame, variants: str) -> pd.DataFrame:
+    """The rows of a manifest but for augmented copies in valid and test, unless ``variants`` is everywhere."""
     plain = (frame["variant"] == "") | (variants == "everywhere")
-    inside = {split: frame["split"] == split for split in SPLITS}
-    return {split: frame["key"][rows if split == "train" else rows & plain].tolist() for split, rows in inside.items()}
+    return frame[plain | ~frame["split"].isin(SPLITS[1:])]
 
 
 def _fill(dataset: Path, wanted: dict[str, list[str]], layout: str) -> None:

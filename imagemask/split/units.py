@@ -91,6 +91,23 @@ def apply(frame: pd.DataFrame, assignment: Assignment) -> tuple[pd.DataFrame, in
     return frame.assign(**columns), int((split == "").sum())
 
 
+def by_fold(folder: Path, folds: pd.Series[str], fold: int) -> list[str]:
+    """The set of each row, where ``fold`` is the test set, and the next one (modulo their number) the validation set.
+
+    ``folds`` is the column ``fold`` of the manifest in ``folder``. Raises UsageError where it has no such fold.
+    """
+    drawn = sorted({int(one) for one in folds if one.isdigit()})
+    if not drawn:
+        raise UsageError(
+            f"{folder}: was not split into folds", remedy="imagemask split --folds 5, or leave --fold away"
+        )
+    count = drawn[-1] + 1
+    if fold not in drawn:
+        raise UsageError(f"{folder}: has no fold {fold}", remedy=f"There are folds 0 to {count - 1}")
+    sets = {str(fold): "test", str((fold + 1) % count): "valid", "": ""}
+    return [sets.get(one, "train") for one in folds]
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """The values of a manifest column, sorted, and the bundles of units that may not be parted.

@@ -1,0 +1,320 @@
+"""Which pictures of thousands may be copies of each other: multi-index hashing of thumbnails, turned or not.
+
+A perceptual hash is the signs of a thumbnail's low frequencies (the discrete cosine transform, without the mean) in
+random directions: two pictures that are alike agree in most bits (Charikar, "Similarity estimation techniques from
+rounding algorithms", STOC 2002). Each frequency is first measured against what it is over all pictures, so that what
+they have in common, a body in the middle of each, makes no two of them alike. A flip changes signs of frequencies, a
+transposition swaps them: the hashes of all eight symmetries follow from one transform.
+
+The hash is cut into bands. Pictures that agree in one whole band share a bucket, and only they are compared; a band is
+as wide as keeps a bucket small, so the work grows as n log n. A bucket of more than CROWD pictures (there is one where
+thousands look the same) is sorted by the bits that follow, and each of its pictures is compared with the CROWD next to
+it: a copy agrees in those, too.
+
+A crop moves everything, and more bits with it: each picture is looked up a second time with TRIMMED of it cut off.
+
+Pairs that agree in most bits are confirmed on their thumbnails: as much of the one is taken as the other explains,
+moved or cropped a little, to first order (the tangent distance of Simard, LeCun and Denker, NIPS 1992). Of up to EVERY
+pictures all pairs are, without hashing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imagemask.audit.fingerprints import SIDE
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+ALIKE = 0.945
+"""The least cosine between the frequencies of two thumbnails, moved or cropped, that makes them candidates."""
+_HALFWAY = 0.8  # the same of a whole and its crop where it is the crop that is moved
+EVERY = 2000
+CROWD = 32
+TRIMMED = 0.02
+"""The share cut off at each side: the middle of what a crop by up to 4% cuts off."""
+_FREQUENCIES = 10  # along each axis: a crop moves higher ones beyond recognition
+_BANDS, _BITS = 24, 16
+_UNLIKE = 100  # bits of _BANDS * _BITS that may differ: a cosine of 0.75 comes to 88, give or take 8
+_ALONE = 0.3  # how far a frequency is taken as independent of the others
+_AVERAGE = 50  # as many pictures as the general expectation of a frequency is worth
+_AT_ONCE = 1 << 18  # pairs: what bounds the memory
+_SEED = 20040601
+
+
+class Candidates(NamedTuple):
+    """Pairs of rows, ``first`` < ``second``, best first; the symmetry that makes ``second`` like ``first``; cosine."""
+
+    first: Indices
+    second: Indices
+    symmetry: Indices
+    cosine: Floats
+
+    def take(self, chosen: NDArray[np.generic]) -> Candidates:
+        """Those of the positions, or of the mask, ``chosen``."""
+        return Candidates(self.first[chosen], self.second[chosen], self.symmetry[chosen], self.cosine[chosen])
+
+
+Wanted = Callable[[int, Indices, Indices], NDArray[np.bool_]]
+"""Which pairs of rows (first, second), the second under a symmetry, are to be looked at."""
+
+
+def find(thumbnails: NDArray[np.uint8], wanted: Wanted) -> Candidates:
+    """The pairs of ``thumbnails`` (n x SIDE x SIDE) that may be copies, each under its best symmetry; best first."""
+    if len(thumbnails) < 2:
+        return _joined([])
+    low = _low(thumbnails)
+    scale = _Scale.of(low)
+    frequencies = _relative(low, scale)
+    propose = _all if len(thumbnails) <= EVERY else partial(_hashed, thumbnails, scale)
+    found = []
+    for symmetry, pairs in enumerate(propose(frequencies, wanted)):
+        there, back = (_unit(turned(frequencies, one)) for one in (symmetry, _BACK[symmetry]))
+        for first, second in _portions(pairs, len(thumbnails)):
+            cosine = _moved(thumbnails, first, there[second], scale)
+            open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other
+            open_ = open_[np.argsort(second[open_], kind="stable")]
+            cosine[open_] = _moved(thumbnails, second[open_], back[first[open_]], scale)
+            found.append(Candidates(first, second, np.full(len(first), symmetry), cosine).take(cosine >= ALIKE))
+    return _best(_joined(found))
+
+
+def _all(frequencies: Floats, wanted: Wanted) -> Iterator[Indices]:
+    """All pairs that are wanted, as ``first * n + second``, by symmetry."""
+    first, second = np.triu_indices(len(frequencies), 1)
+    for symmetry in range(8):
+        worth = wanted(symmetry, first, second)
+        yield first[worth] * len(frequencies) + second[worth]
+
+
+def _hashed(thumbnails: NDArray[np.uint8], scale: _Scale, frequencies: Floats, wanted: Wanted) -> list[Indices]:
+    """The pairs that share a bucket and agree in most bits, as ``first * n + second``, by symmetry."""
+    planes = np.random.default_rng(_SEED).standard_normal((_FREQUENCIES**2, _BANDS * _BITS), np.float32)
+    hashes, trimmed = _hashes(_unit(frequencies), planes), _relative(_low(thumbnails, _TRIM, _TRIM), scale)
+    by_symmetry: list[list[Indices]] = [[] for _ in range(8)]
+    for symmetry in range(8):
+        for others in (frequencies, trimmed):
+            asked = _hashes(_unit(turned(others, symmetry)), planes)
+            pairs = _distinct(_near(hashes, asked, partial(wanted, symmetry)))
+            first, second = np.divmod(pairs, len(hashes))
+            back = first > second  # the first was found as what the second becomes, turned back
+            by_symmetry[symmetry].append(pairs[~back])
+            by_symmetry[_BACK[symmetry]].append(second[back] * len(hashes) + first[back])
+    return [_distinct(iter(some)) for some in by_symmetry]
+
+
+_BACK = (0, 1, 2, 3, 4, 6, 5, 7)
+"""The symmetry that undoes each: turning to the left undoes turning to the right."""
+
+
+class _Scale(NamedTuple):
+    """What the frequencies of a picture are measured against: what is usual (K x K), and a matrix (K*K x K*K) that
+
+    makes them vary by as much, and apart from each other, over all pictures in all their symmetries.
+    """
+
+    usual: Floats
+    matrix: Floats
+
+    @classmethod
+    def of(cls, low: Floats) -> _Scale:
+        """From low frequencies, as far as there are enough to tell; of few, what is known of pictures in general."""
+        found = _normal(low)
+        trust = len(found) / (len(found) + _AVERAGE)
+        rows = [turned(found, symmetry).reshape(len(found), -1) for symmetry in range(8)]
+        usual = np.mean([part.mean(0, dtype=np.float64) for part in rows], axis=0)
+        power = np.mean([part.T @ part / len(part) for part in rows], axis=0) - np.outer(usual, usual)
+        order = np.arange(_FREQUENCIES) ** 2
+        natural = 1 / (1 + np.add.outer(order, order).ravel()) ** 2  # amplitude falls as the frequency
+        power = trust * power + (1 - trust) * np.diag(natural / natural[1:].sum())
+        spread = np.sqrt(np.maximum(np.diag(power), 1e-9))
+        values, vectors = np.linalg.eigh((1 - _ALONE) * power / np.outer(spread, spread) + _ALONE * np.eye(len(power)))
+        matrix = (vectors / spread[:, np.newaxis] / np.sqrt(np.maximum(values, _ALONE))) @ vectors.T
+        return cls((trust * usual).reshape(2 * (_FREQUENCIES,)).astype(np.float32), matrix.astype(np.float32))
+
+    def apply(self, frequencies: Floats) -> Floats:
+        """Frequencies (n x K x K), from which what is usual was taken, in this measure."""
+        rows = frequencies.reshape(len(frequencies), -1) @ self.matrix
+        rows[:, 0] = 0
+        return rows.reshape(frequencies.shape)
+
+
+def turned(frequencies: Floats, symmetry: int) -> Floats:
+    """The transforms (... x K x K) of pictures under a symmetry: an odd frequency changes its sign in a flip."""
+    sign = np.where(np.arange(frequencies.shape[-1]) % 2, -1, 1).astype(np.float32)
+    turned = np.swapaxes(frequencies, -1, -2) if symmetry & 4 else frequencies
+    turned = turned * sign[:, np.newaxis] if symmetry & 2 else turned
+    return turned * sign if symmetry & 1 else turned
+
+
+def _low(pictures: NDArray[np.uint8], down: Floats | None = None, across: Floats | None = None) -> Floats:
+    """The low frequencies (n x K x K) of pictures (n x SIDE x SIDE), without the mean: those of _COSINES,
+
+    or what other rows (K x SIDE) make of them ``down`` and ``across``.
+    """
+    down, across = (_COSINES if rows is None else rows for rows in (down, across))
+    found = np.empty((len(pictures), _FREQUENCIES, _FREQUENCIES), np.float32)
+    for start in range(0, len(pictures), 1024):
+        some = pictures[start : start + 1024].astype(np.float32)
+        found[start : start + 1024] = down @ (some @ across.T)
+    found[:, 0, 0] = 0
+    return found
+
+
+def _cosines() -> Floats:
+    """The rows of the discrete cosine transform (of type 2, orthonormal) for the lowest frequencies."""
+    order, place = np.arange(_FREQUENCIES)[:, np.newaxis], np.arange(SIDE)
+    rows = np.cos(np.pi * order * (2 * place + 1) / (2 * SIDE)) * np.sqrt(2 / SIDE)
+    rows[0] /= np.sqrt(2)
+    return np.asarray(rows, np.float32)
+
+
+def _trimming() -> Floats:
+    """What stretches a line of SIDE pixels, without TRIMMED at both ends, to SIDE pixels again, linearly."""
+    place = (SIDE - 1) * (TRIMMED + (1 - 2 * TRIMMED) * np.arange(SIDE) / (SIDE - 1))
+    near = np.maximum(0, 1 - np.abs(place[:, np.newaxis] - np.arange(SIDE)))
+    return np.asarray(near, np.float32)
+
+
+_COSINES = _cosines()
+_GRADIENT = np.asarray(np.gradient(np.eye(SIDE, dtype=np.float32), axis=0), np.float32)
+_FROM_MIDDLE = ((np.arange(SIDE) - (SIDE - 1) / 2) / SIDE).astype(np.float32)
+_SLOPE: Floats = np.asarray(_COSINES @ _GRADIENT, np.float32)
+_STRETCH: Floats = np.asarray((_COSINES * _FROM_MIDDLE) @ _GRADIENT, np.float32)
+_TRIM = _COSINES @ _trimming()
+"""The frequencies of the change along an axis; of that change in proportion to the distance from the middle, which is
+
+what a stretch does; of what trimming leaves."""
+
+
+def _norm(frequencies: Floats) -> Floats:
+    length: Floats = np.sqrt((frequencies**2).sum(axis=(1, 2), keepdims=True))
+    return np.maximum(length, 1e-6)
+
+
+def _normal(frequencies: Floats) -> Floats:
+    return frequencies / _norm(frequencies)
+
+
+def _relative(low: Floats, scale: _Scale) -> Floats:
+    """Low frequencies (n x K x K), less what is usual, in the measure of ``scale``."""
+    return scale.apply(_normal(low) - scale.usual)
+
+
+def _unit(frequencies: Floats) -> Floats:
+    """The same as rows (n x K*K) of length 1."""
+    return np.ascontiguousarray(_normal(frequencies).reshape(len(frequencies), -1))
+
+
+def _hashes(rows: Floats, planes: Floats) -> NDArray[np.uint16]:
+    """The hash of each row: _BANDS words of _BITS."""
+    return np.packbits(rows @ planes > 0, axis=1).view(">u2").astype(np.uint16)
+
+
+def _near(
+    plain: NDArray[np.uint16], others: NDArray[np.uint16], wanted: Callable[[Indices, Indices], NDArray[np.bool_]]
+) -> Iterator[Indices]:
+    """Pairs that share a bucket and agree in most bits, as ``first * n + second``, some more than once."""
+    whole, whole_others = (np.ascontiguousarray(words).view(np.uint64).T.copy() for words in (plain, others))
+    for band in range(_BANDS):
+        keys, asked = _keys(plain, band), _keys(others, band)
+        order = np.argsort(keys, kind="stable")
+        for place, asker in _expanded(*_buckets(keys[order], asked)):
+            keep = order[place] != asker
+            first, second = order[place[keep]], asker[keep]
+            keep = wanted(first, second)
+            first, second = first[keep], second[keep]
+            differ = np.zeros(len(first), np.uint16)
+            for some, some_others in zip(whole, whole_others, strict=True):
+                differ += np.bitwise_count(some[first] ^ some_others[second])
+            alike = differ <= _UNLIKE
+            yield first[alike] * len(plain) + second[alike]
+
+
+def _keys(words: NDArray[np.uint16], band: int) -> NDArray[np.uint32]:
+    """The band's word, and the next one to sort by within a bucket."""
+    return words[:, band].astype(np.uint32) << np.uint32(_BITS) | words[:, (band + 1) % _BANDS]
+
+
+def _buckets(keys: NDArray[np.uint32], asked: NDArray[np.uint32]) -> tuple[Indices, Indices]:
+    """From where to where in the sorted ``keys`` lies the bucket of each of ``asked``; of a crowd, those next to it."""
+    rest = np.uint32((1 << (2 * _BITS - int(np.clip(np.log2(len(keys)) - 4, 4, _BITS)))) - 1)
+    begin = np.searchsorted(keys, asked & ~rest)
+    end = np.searchsorted(keys, asked | rest, side="right")
+    crowded = end - begin > CROWD
+    next_to = np.clip(np.searchsorted(keys, asked) - CROWD // 2, begin, np.maximum(begin, end - CROWD))
+    return np.where(crowded, next_to, begin), np.where(crowded, next_to + CROWD, end)
+
+
+def _expanded(begin: Indices, end: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Every place from ``begin`` up to ``end`` of each asker, and the asker, in portions."""
+    total = np.concatenate([[0], np.cumsum(end - begin)])
+    start = 0
+    while start < len(begin):
+        stop = max(start + 1, int(np.searchsorted(total, total[start] + _AT_ONCE, side="right")) - 1)
+        counts = total[start + 1 : stop + 1] - total[start:stop]
+        shifts = np.repeat(begin[start:stop] - total[start:stop], counts)
+        yield np.arange(total[start], total[stop]) + shifts, np.repeat(np.arange(start, stop), counts)
+        start = stop
+
+
+def _distinct(parts: Iterator[Indices]) -> Indices:
+    """All numbers of ``parts`` once, sorted, with never much more than those in memory."""
+    known, waiting = np.zeros(0, np.int64), [np.zeros(0, np.int64)]
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) > _AT_ONCE:
+            known, waiting = _once(np.concatenate([known, *waiting])), [part[:0]]
+    return _once(np.concatenate([known, *waiting]))
+
+
+def _once(numbers: Indices) -> Indices:
+    numbers.sort()  # three times as fast as np.unique
+    once: Indices = numbers[np.concatenate([np.ones(min(1, len(numbers)), bool), numbers[1:] != numbers[:-1]])]
+    return once
+
+
+def _portions(pairs: Indices, count: int) -> Iterator[tuple[Indices, Indices]]:
+    for start in range(0, len(pairs), _AT_ONCE // 8):
+        yield np.divmod(pairs[start : start + _AT_ONCE // 8], count)
+
+
+def _moved(thumbnails: NDArray[np.uint8], first: Indices, others: Floats, scale: _Scale) -> Floats:
+    """The cosine between each of ``others`` (m x K*K, length 1) and the nearest of what ``first`` (sorted) may become.
+
+    That is the picture itself and what changes in it, to first order, when it is shifted or stretched along an axis.
+    """
+    rows, begin = np.unique(first, return_index=True)
+    if not len(rows):
+        return np.zeros(0, np.float32)
+    pictures = thumbnails[rows]
+    low = _low(pictures)
+    changes = [_low(pictures, change) for change in (_SLOPE, _STRETCH)]
+    changes += [_low(pictures, None, change) for change in (_SLOPE, _STRETCH)]
+    space = [_relative(low, scale), *(scale.apply(change / _norm(low)) for change in changes)]
+    basis = np.linalg.qr(np.stack(space, axis=-1).reshape(len(rows), -1, len(space)))[0]
+    runs = zip(np.split(others, begin[1:]), basis, strict=True)
+    cosines: Floats = np.sqrt((np.concatenate([run @ one for run, one in runs]) ** 2).sum(axis=1))
+    return cosines
+
+
+def _joined(parts: list[Candidates]) -> Candidates:
+    if parts:
+        first, second, symmetry, cosine = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Candidates(first, second, symmetry, cosine)
+    none = np.zeros(0, np.int64)
+    return Candidates(none, none, none, np.zeros(0, np.float32))
+
+
+def _best(found: Candidates) -> Candidates:
+    """Each pair once, under the symmetry of its largest cosine; the largest first."""
+    found = found.take(np.lexsort((found.symmetry, -found.cosine, found.second, found.first)))
+    again = (found.first[1:] == found.first[:-1]) & (found.second[1:] == found.second[:-1])
+    found = found.take(np.concatenate([np.ones(min(1, len(found.first)), bool), ~again]))
+    return found.take(np.lexsort((found.second, found.first, -found.cosine)))
