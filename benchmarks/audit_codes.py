@@ -1,7 +1,7 @@
 """How often each code of the audit about pictures and masks is wrong, and how often it is right.
 
 Run with ``python benchmarks/audit_codes.py REAL`` where REAL holds the published pairs (pancreas, cervical-cancer,
-lung-tumor, esophageal-cancer, volumes). Phantoms of all five sources are built in a temporary folder. Printed is a
+lung-tumor, esophageal-cancer, volumes). Phantoms of all sources are built in a temporary folder. Printed is a
 Markdown table: of pairs as they are, in how many a code is found; of pairs with an injected defect, in how many.
 
 A defect of single pairs is injected into every tenth pair, ten times over, so that each pair has it once among nine
@@ -38,7 +38,9 @@ PHANTOMS: dict[str, tuple[str, ...]] = {
     "cervical-cancer": ("--per-cell",),
     "ovarian-tumor": ("--size", "128"),
     "esophageal-cancer": ("--keep-empty",),
+    "folder": ("--flip", "h"),
 }
+NEEDED = {"folder": ("--patient", r"(P\d+)", "--licence", "CC0-1.0", "--citation", "a phantom")}
 WINDOWS = ("lung", "mediastinum", "soft-tissue", "pancreas", "bone")
 HU = "0:255"  # what the seeds' generators do: no window, and whatever does not fit into a byte is cut off
 SEED = 7
@@ -122,7 +124,8 @@ def phantoms(folder: Path) -> Iterator[Pairs]:
         command("phantom", name, "--seed", SEED, cwd=folder)
         for given in ((), options):
             said = " ".join((name, "phantom", *given))
-            command("build", name, "--workers", 1, "--out", folder / said, *given, cwd=folder)
+            needed = NEEDED.get(name, ())
+            command("build", name, "--workers", 1, "--out", folder / said, *needed, *given, cwd=folder)
             yield opened(said, folder / said)
 
 

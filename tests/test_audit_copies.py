@@ -406,6 +406,17 @@ def test_neighbouring_slices_are_no_finding_otherwise():
     assert audited(pictures, [A | TRAIN, A | TEST]) == []
 
 
+def test_what_is_alike_of_two_patients_and_not_clearly_a_copy_is_advice():
+    one, other = neighbours(4, noise=1)
+    alike = likeness.compare(likeness.square(one), likeness.square(other))
+    assert alike.weighed >= copies.APART
+    assert not alike.clear
+    for rows in (APART, [A, B]):
+        (found,) = audited([one, other], rows)
+        assert (found.code, found.severity) == ("AU118", "advice")
+        assert "may be copies" in found.message
+
+
 def test_the_slices_beside_a_copied_one_are_not_its_copies():
     volume = list(neighbours(4, count=3, noise=1))
     assert likeness.compare(*map(likeness.square, volume[:2])).weighed > copies.APART
