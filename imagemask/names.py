@@ -106,6 +106,11 @@ def some(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: object, what: str) -> str:
+    """So many of something, in words: ``1 image``, ``5 images``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def dataset_name(folder: Path) -> str:
     """The name of a folder as a source is called: small letters, digits and hyphens, a letter first.
 

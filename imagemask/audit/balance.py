@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from imagemask.audit import measures
 from imagemask.audit.findings import Code, Finding, found
-from imagemask.audit.leaks import count, used
+from imagemask.audit.leaks import used
 from imagemask.audit.tree import Tree
+from imagemask.names import counted
 from imagemask.types import SPLITS
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def compare(tree: Tree, seen: pd.DataFrame) -> Compared:
     unknown = placed[level] == ""
     unjudged = []
     if unknown.any():
-        unjudged.append(f"In comparing the splits {count(int(unknown.sum()), 'pair')}: nobody knows the {level}.")
+        unjudged.append(f"In comparing the splits {counted(int(unknown.sum()), 'pair')}: nobody knows the {level}.")
     units, labels = _units(placed[~unknown], level, seen)
     for name, questions in _questions(units):
         told = [_answer(question, labels, level) for question in questions]
@@ -138,7 +139,7 @@ def _unplaced(tree: Tree, frame: pd.DataFrame) -> Iterator[Finding]:
     if 0 < len(blank) < len(frame):
         paths = blank["image"].where(blank["image"] != "", blank["mask"]).tolist()
         lines = blank["line"].tolist() if tree.manifest else []
-        message = f"{count(len(blank), 'pair')} of {len(frame)} in no split"
+        message = f"{counted(len(blank), 'pair')} of {len(frame)} in no split"
         yield found(CODES, "AU402", message, files=paths, lines=lines)
 
 
@@ -156,16 +157,16 @@ def _sizes(placed: pd.DataFrame, level: str) -> Iterator[Finding]:
         if rows.empty:
             yield found(CODES, "AU401", f"there is no {name} set")
         elif share < _SMALL_SHARE or units < _FEW:
-            of = f" of {count(units, level)}" if level else ""
-            yield found(CODES, "AU401", f"{name} holds {count(len(rows), 'image')}{of}, {share:.1%} of all")
+            of = f" of {counted(units, level)}" if level else ""
+            yield found(CODES, "AU401", f"{name} holds {counted(len(rows), 'image')}{of}, {share:.1%} of all")
 
 
 def _in_words(placed: pd.DataFrame, level: str) -> str:
     said = []
     for name in SPLITS:
         rows = placed[placed["split"] == name]
-        of = f" of {count(rows[level].nunique(), level)}" if level else ""
-        said += [f"{name} {count(len(rows), 'image')}{of} ({len(rows) / len(placed):.0%})"] if len(rows) else []
+        of = f" of {counted(rows[level].nunique(), level)}" if level else ""
+        said += [f"{name} {counted(len(rows), 'image')}{of} ({len(rows) / len(placed):.0%})"] if len(rows) else []
     return f"Splits: {', '.join(said)}."
 
 

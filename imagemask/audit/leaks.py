@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imagemask import manifest, split
 from imagemask.audit.findings import Code, Finding, found
 from imagemask.audit.tree import Tree
+from imagemask.names import counted
 from imagemask.types import SPLITS
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def verdicts(tree: Tree) -> Iterator[str]:
         if (where > 1).any():
             yield f"{_many(int((where > 1).sum()), len(where), one)} in several splits{_share(placed, level)}."
         else:
-            yield f"No {one} is in two splits ({count(len(where), one)}, {count(len(known), 'pair')})."
+            yield f"No {one} is in two splits ({counted(len(where), one)}, {counted(len(known), 'pair')})."
         return
 
 
@@ -101,7 +102,7 @@ def unjudged(tree: Tree) -> Iterator[str]:
     if not nobody:
         return
     if nobody < len(tree.frame):
-        yield f"Leaks through {count(nobody, 'pair')} of {len(tree.frame)}: nobody knows whose they are."
+        yield f"Leaks through {counted(nobody, 'pair')} of {len(tree.frame)}: nobody knows whose they are."
     elif tree.manifest:
         yield "Leaks of patients: the manifest knows none, for the source publishes none or none was told to build."
     else:
@@ -139,7 +140,7 @@ def _contradicted(tree: Tree, placed: pd.DataFrame) -> Iterator[Finding]:
     shipped = placed["case"].map({case: _shipped(tree, case) for case in placed["case"].unique()})
     moved = placed[(shipped != "") & (shipped != placed["split"])]
     for (was, now), rows in moved.groupby([shipped[moved.index], "split"], sort=True):
-        yield _found(tree, "AU105", f"{count(len(rows), 'pair')} of the source's {was} set in {now}", rows)
+        yield _found(tree, "AU105", f"{counted(len(rows), 'pair')} of the source's {was} set in {now}", rows)
 
 
 def _shipped(tree: Tree, case: str) -> str:
@@ -159,7 +160,7 @@ def _copies(tree: Tree, placed: pd.DataFrame) -> Iterator[Finding]:
         rows = placed[placed["split"] == name]
         copies = rows[rows["variant"] != ""]
         if len(copies):
-            message = f"{len(copies)} of {count(len(rows), 'image')} in {name} are augmented copies"
+            message = f"{len(copies)} of {counted(len(rows), 'image')} in {name} are augmented copies"
             yield _found(tree, "AU106", message, copies)
 
 
@@ -171,7 +172,7 @@ def _found(tree: Tree, code: str, message: str, rows: pd.DataFrame) -> Finding:
 def _places(splits: pd.Series[str]) -> str:
     """Where images are, in words: ``train (34 images), valid (1 image) and test (5 images)``."""
     counts = splits.value_counts()
-    said = [f"{name} ({count(int(counts[name]), 'image')})" for name in SPLITS if name in counts.index]
+    said = [f"{name} ({counted(int(counts[name]), 'image')})" for name in SPLITS if name in counts.index]
     return f"{', '.join(said[:-1])} and {said[-1]}"
 
 
@@ -201,9 +202,4 @@ def _repeat(frame: pd.DataFrame) -> bool:
 
 
 def _many(some: int, of: int, what: str) -> str:
-    return f"{some} of {count(of, what)} {'is' if some == 1 else 'are'}"
-
-
-def count(number: int, what: str) -> str:
-    """So many of something, in words: ``1 image``, ``5 images``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{some} of {counted(of, what)} {'is' if some == 1 else 'are'}"

@@ -11,6 +11,7 @@ from imagemask.card.columns import COLUMNS, OF_THE_SOURCE
 from imagemask.card.facts import UNKNOWN, Facts, Part
 from imagemask.card.markup import code, prose, scalar, table
 from imagemask.card.recipe import texts, words
+from imagemask.names import counted
 
 NAME = "README.md"
 MARK = (
@@ -92,9 +93,9 @@ def _config(name: str, path: str, more: str) -> list[str]:
 
 def _heading(facts: Facts) -> list[str]:
     name, whole = facts.text("name"), facts.whole
-    of = f"of {_number(whole.patients, 'patient')} " if whole.patients else ""
+    of = f"of {counted(whole.patients, 'patient')} " if whole.patients else ""
     labels = ", ".join(prose(str(label.get("name", ""))) for label in facts.labels)
-    said = f"{_number(whole.pairs, 'pair')} {of}({_number(whole.cases, 'case')}): an 8-bit PNG image, and its mask"
+    said = f"{counted(whole.pairs, 'pair')} {of}({counted(whole.cases, 'case')}): an 8-bit PNG image, and its mask"
     url = facts.text("source", "url")
     return [
         f"# {prose(facts.text('source', 'title', default=name))}",
@@ -158,7 +159,7 @@ def _counts(facts: Facts) -> list[str]:
     parts = [f"{_count(counts, name)} {name}" for name in ("built", "quarantined", "excluded")]
     sizes = [f"{size} ({count})" for size, count in facts.sizes[:_LISTED]]
     rest = len(facts.sizes) - len(sizes)
-    others = f", and {_number(rest, 'other size')}" if rest else ""
+    others = f", and {counted(rest, 'other size')}" if rest else ""
     rows = [
         ("cases", f"{_count(counts, 'discovered')} discovered = {' + '.join(parts)}"),
         ("patients", whole.patients or "none known"),
@@ -199,14 +200,14 @@ def _problems(facts: Facts) -> list[str]:
     lines = [f"- {prose(note)}" for note in texts(facts.mapping("source").get("notes"))]
     if facts.strangers:
         lines.append(
-            f"- {_number(facts.strangers, 'case')} without a known patient: they may be of one who is elsewhere."
+            f"- {counted(facts.strangers, 'case')} without a known patient: they may be of one who is elsewhere."
         )
     loose = next((part.pairs for part in facts.parts if not part.name), 0)
     if loose and len(facts.parts) > 1:
-        lines.append(f"- {_number(loose, 'pair')} in no split.")
+        lines.append(f"- {counted(loose, 'pair')} in no split.")
     if why := facts.text("source", "by_image"):
         lines.append(f"- A split by image is refused: {prose(why)}")
-    lines += [f"- {code(flag)} was noted for {_number(n, 'slice')}." for flag, n in facts.mapping("flags").items()]
+    lines += [f"- {code(flag)} was noted for {counted(n, 'slice')}." for flag, n in facts.mapping("flags").items()]
     lines += _quarantined(facts.quarantine)
     excluded = list(facts.mapping("excluded").items())
     lines += [f"- Excluded, {code(case)}: {prose(str(why))}" for case, why in excluded[:_LISTED]]
@@ -225,7 +226,7 @@ def _quarantined(rows: Iterable[Mapping[str, str]]) -> list[str]:
         more = f" and {len(cases) - _LISTED} more" if len(cases) > _LISTED else ""
         of = f"of {code(cases[0].get('case', ''))}: " if len(cases) > 1 else ""
         lines.append(
-            f"- Not built, {code(fault)}, {_number(len(cases), 'case')}: {named}{more}; {of}{_reason(cases[0])}"
+            f"- Not built, {code(fault)}, {counted(len(cases), 'case')}: {named}{more}; {of}{_reason(cases[0])}"
         )
     return (
         [*lines, "- `quarantine.csv` has the reason and the remedy of each case that was not built."] if lines else []
@@ -272,7 +273,3 @@ def _said(value: Any) -> str:
 
 def _count(counts: Mapping[str, Any], name: str) -> str:
     return prose(str(counts.get(name, UNKNOWN)))
-
-
-def _number(count: object, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

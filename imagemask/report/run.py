@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from imagemask.names import counted
 from imagemask.report import run_scores, shown
 from imagemask.report.run_folder import CASES, SHEET, SPLIT, Line, RunFolder, number
 from imagemask.report.scales import show
@@ -63,7 +64,7 @@ def trained(run: RunFolder) -> Markup:
     """What was trained, in words, and the facts."""
     record, settings = run.record, run.settings
     model, schedule = settings.get("model", {}), settings.get("schedule", {})
-    size = f"{record.get('height')} x {record.get('width')} pixels in {_many(record.get('channels', 1), 'channel')}"
+    size = f"{record.get('height')} x {record.get('width')} pixels in {counted(record.get('channels', 1), 'channel')}"
     marks = ", ".join(map(str, record.get("labels", ()))) or "the target"
     levels = f" of {model['levels']} levels, the first of {model['filters']} filters," if "filters" in model else ""
     first = f"A network ({model.get('name', 'unknown')}){levels} that reads pictures of {size} and marks {marks}."
@@ -138,7 +139,7 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
         yield "Loss", str(loss.get("name"))
     if optimiser:
         yield "Optimiser", f"{optimiser.get('name')}, learning rate {show(number(optimiser.get('learning_rate')))}"
-    yield "Batch", _many(record.get("batch_size", 0), "picture")
+    yield "Batch", counted(record.get("batch_size", 0), "picture")
     if settings:
         yield "Augmentation", _augmentation(settings.get("augmentation", {}))
         yield "Seed", str(settings.get("seed", ""))
@@ -176,7 +177,3 @@ def _whole(cell: object) -> int:
     """A cell as a whole number; 0 where it holds none."""
     found = number(cell)
     return int(found) if math.isfinite(found) else 0
-
-
-def _many(count: object, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
