@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,45 @@ def judged(what: str, value: float, goal: float, *, least: bool = True, unit: st
     reached = value >= goal if least else value <= goal
     verdict = "PASS" if reached else f"short by {abs(1 - value / goal):.0%}"
     return f"{line(what, value, unit)}   goal: {'at least' if least else 'under'} {goal:g}{unit}   {verdict}"
+
+
+class Memory:
+    """The largest memory of a process and all that it started, in MiB: what is shared counts once (PSS)."""
+
+    def __init__(self, root: int) -> None:
+        self.peak, self._root, self._ended = 0.0, root, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        self._ended.set()
+        self._thread.join()
+        return self.peak
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.25):
+            self.peak = max(self.peak, sum(map(self._of, self._family())))
+
+    def _family(self) -> set[int]:
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                text = path.read_text()
+            except OSError:
+                continue
+            parents[int(path.parent.name)] = int(text.rpartition(")")[2].split()[1])
+        family = {self._root}
+        while more := {child for child, parent in parents.items() if parent in family} - family:
+            family |= more
+        return family
+
+    @staticmethod
+    def _of(process: int) -> float:
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            return 0.0
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 class Idleness:
