@@ -115,6 +115,7 @@ def test_every_symmetry_of_a_picture_is_matched(seed, height, width, symmetry, c
     found = audited([picture, turned(picture, symmetry)], UNKNOWN)
     assert codes(found) == ["AU112" if symmetry else "AU110"]
     assert found[0].files == ("images/k000.png", "images/k001.png")
+    assert [found[0].message.count(file) for file in found[0].files] == [1, 1]
 
 
 WORDS = [

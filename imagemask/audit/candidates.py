@@ -44,7 +44,7 @@ _BANDS, _BITS = 24, 16
 _UNLIKE = 100  # bits of _BANDS * _BITS that may differ: a cosine of 0.75 comes to 88, give or take 8
 _ALONE = 0.3  # how far a frequency is taken as independent of the others
 _AVERAGE = 50  # as many pictures as the general expectation of a frequency is worth
-_AT_ONCE = 1 << 18  # pairs: what bounds the memory
+_AT_ONCE, _PICTURES_AT_ONCE = 1 << 18, 1 << 10  # pairs and pictures: what bounds the memory
 _SEED = 20040601
 
 
@@ -69,13 +69,11 @@ def find(thumbnails: NDArray[np.uint8], wanted: Wanted) -> Candidates:
     """The pairs of ``thumbnails`` (n x SIDE x SIDE) that may be copies, each under its best symmetry; best first."""
     if len(thumbnails) < 2:
         return _joined([])
-    low = _low(thumbnails)
-    scale = _Scale.of(low)
-    frequencies = _relative(low, scale)
-    propose = _all if len(thumbnails) <= EVERY else partial(_hashed, thumbnails, scale)
+    scale = _Scale.of(thumbnails)
+    proposed = _all(len(thumbnails), wanted) if len(thumbnails) <= EVERY else _hashed(thumbnails, scale, wanted)
     found = []
-    for symmetry, pairs in enumerate(propose(frequencies, wanted)):
-        there, back = (_unit(turned(frequencies, one)) for one in (symmetry, _BACK[symmetry]))
+    for symmetry, pairs in enumerate(proposed):
+        there, back = (_frequencies(thumbnails, scale, one) for one in (symmetry, _BACK[symmetry]))
         for first, second in _portions(pairs, len(thumbnails)):
             cosine = _moved(thumbnails, first, there[second], scale)
             open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other
@@ -85,22 +83,21 @@ def find(thumbnails: NDArray[np.uint8], wanted: Wanted) -> Candidates:
     return _best(_joined(found))
 
 
-def _all(frequencies: Floats, wanted: Wanted) -> Iterator[Indices]:
-    """All pairs that are wanted, as ``first * n + second``, by symmetry."""
-    first, second = np.triu_indices(len(frequencies), 1)
+def _all(count: int, wanted: Wanted) -> Iterator[Indices]:
+    """All pairs of ``count`` rows that are wanted, as ``first * n + second``, by symmetry."""
+    first, second = np.triu_indices(count, 1)
     for symmetry in range(8):
         worth = wanted(symmetry, first, second)
-        yield first[worth] * len(frequencies) + second[worth]
+        yield first[worth] * count + second[worth]
 
 
-def _hashed(thumbnails: NDArray[np.uint8], scale: _Scale, frequencies: Floats, wanted: Wanted) -> list[Indices]:
+def _hashed(thumbnails: NDArray[np.uint8], scale: _Scale, wanted: Wanted) -> list[Indices]:
     """The pairs that share a bucket and agree in most bits, as ``first * n + second``, by symmetry."""
-    planes = np.random.default_rng(_SEED).standard_normal((_FREQUENCIES**2, _BANDS * _BITS), np.float32)
-    hashes, trimmed = _hashes(_unit(frequencies), planes), _relative(_low(thumbnails, _TRIM, _TRIM), scale)
+    hashes = _hashes(thumbnails, scale, 0, _COSINES)
     by_symmetry: list[list[Indices]] = [[] for _ in range(8)]
     for symmetry in range(8):
-        for others in (frequencies, trimmed):
-            asked = _hashes(_unit(turned(others, symmetry)), planes)
+        for rows in (_COSINES, _TRIM):
+            asked = _hashes(thumbnails, scale, symmetry, rows)
             pairs = _distinct(_near(hashes, asked, partial(wanted, symmetry)))
             first, second = np.divmod(pairs, len(hashes))
             back = first > second  # the first was found as what the second becomes, turned back
@@ -123,13 +120,17 @@ class _Scale(NamedTuple):
     matrix: Floats
 
     @classmethod
-    def of(cls, low: Floats) -> _Scale:
-        """From low frequencies, as far as there are enough to tell; of few, what is known of pictures in general."""
-        found = _normal(low)
-        trust = len(found) / (len(found) + _AVERAGE)
-        rows = [turned(found, symmetry).reshape(len(found), -1) for symmetry in range(8)]
-        usual = np.mean([part.mean(0, dtype=np.float64) for part in rows], axis=0)
-        power = np.mean([part.T @ part / len(part) for part in rows], axis=0) - np.outer(usual, usual)
+    def of(cls, thumbnails: NDArray[np.uint8]) -> _Scale:
+        """From thumbnails, as far as there are enough to tell; of few, what is known of pictures in general."""
+        count, total, squares = len(thumbnails), np.zeros(_FREQUENCIES**2), np.zeros(2 * (_FREQUENCIES**2,))
+        for _, some in _by_portion(thumbnails):
+            found = _normal(_low(some))
+            for symmetry in range(8):
+                rows = turned(found, symmetry).reshape(len(some), -1)
+                total += rows.sum(0, dtype=np.float64)
+                squares += rows.T @ rows
+        trust, usual = count / (count + _AVERAGE), total / (8 * count)
+        power = squares / (8 * count) - np.outer(usual, usual)
         order = np.arange(_FREQUENCIES) ** 2
         natural = 1 / (1 + np.add.outer(order, order).ravel()) ** 2  # amplitude falls as the frequency
         power = trust * power + (1 - trust) * np.diag(natural / natural[1:].sum())
@@ -159,12 +160,16 @@ def _low(pictures: NDArray[np.uint8], down: Floats | None = None, across: Floats
     or what other rows (K x SIDE) make of them ``down`` and ``across``.
     """
     down, across = (_COSINES if rows is None else rows for rows in (down, across))
-    found = np.empty((len(pictures), _FREQUENCIES, _FREQUENCIES), np.float32)
-    for start in range(0, len(pictures), 1024):
-        some = pictures[start : start + 1024].astype(np.float32)
-        found[start : start + 1024] = down @ (some @ across.T)
+    found: Floats = down @ (pictures.astype(np.float32) @ across.T)
     found[:, 0, 0] = 0
     return found
+
+
+def _by_portion(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """A few at a time, and where they stand: what is made of a thumbnail on the way takes several times its bytes."""
+    for start in range(0, len(thumbnails), _PICTURES_AT_ONCE):
+        place = slice(start, start + _PICTURES_AT_ONCE)
+        yield place, thumbnails[place]
 
 
 def _cosines() -> Floats:
@@ -212,9 +217,22 @@ def _unit(frequencies: Floats) -> Floats:
     return np.ascontiguousarray(_normal(frequencies).reshape(len(frequencies), -1))
 
 
-def _hashes(rows: Floats, planes: Floats) -> NDArray[np.uint16]:
-    """The hash of each row: _BANDS words of _BITS."""
-    return np.packbits(rows @ planes > 0, axis=1).view(">u2").astype(np.uint16)
+def _frequencies(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int) -> Floats:
+    """The relative frequencies of pictures under a symmetry, as rows (n x K*K) of length 1."""
+    found = np.empty((len(thumbnails), _FREQUENCIES**2), np.float32)
+    for place, some in _by_portion(thumbnails):
+        found[place] = _unit(turned(_relative(_low(some), scale), symmetry))
+    return found
+
+
+def _hashes(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int, rows: Floats) -> NDArray[np.uint16]:
+    """The hash of each picture under a symmetry, _BANDS words of _BITS, of what ``rows`` (K x SIDE) make of it."""
+    planes = np.random.default_rng(_SEED).standard_normal((_FREQUENCIES**2, _BANDS * _BITS), np.float32)
+    found = np.empty((len(thumbnails), _BANDS), np.uint16)
+    for place, some in _by_portion(thumbnails):
+        signs = _unit(turned(_relative(_low(some, rows, rows), scale), symmetry)) @ planes > 0
+        found[place] = np.packbits(signs, axis=1).view(">u2")
+    return found
 
 
 def _near(

@@ -265,9 +265,9 @@ def _whose(tree: Tree, rows: Indices) -> str:
 
 def _finding(tree: Tree, code: str, rows: Sequence[int] | Indices, message: str) -> Finding:
     part = tree.frame.iloc[list(rows)]
-    lines = part["line"].tolist() if tree.manifest else []
-    listed = f"{message}: {names.some(part['image'].tolist())}"
-    return found(CODES, code, listed, files=part["image"].tolist(), lines=lines)
+    files = part["image"].tolist()
+    listed = message if all(file in message for file in files) else f"{message}: {names.some(files)}"
+    return found(CODES, code, listed, files=files, lines=part["line"].tolist() if tree.manifest else [])
 
 
 def _compared(shown: _Pictures, pairs: Candidates, decode: Decode) -> Iterator[_Pair]:
