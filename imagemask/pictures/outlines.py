@@ -29,6 +29,7 @@ Place = tuple[str, str]
 """A picture: its key, and the set that its folders name ("": they name none)."""
 
 _JPEG = frozenset({".jpg", ".jpeg"})
+_LOOKED_FOR = 32  # values of a mask: of more, counting is the faster
 _EXTENSIONS = _JPEG | {".png", ".bmp", ".tif", ".tiff"}
 _PART = re.compile(r"(.+Z)(?:-\d+)+(?:\.zip)?(?:\.unpacked)?", re.IGNORECASE)
 """What a folder is called that a drive has packed into several zips: ``OTU_2d-20220801T080000Z-001``."""
@@ -72,8 +73,14 @@ class Outlined:
         """The values of a mask; none where it is not there."""
         import numpy as np
 
-        # Labels are small: counting them all is many times as fast as sorting a million pixels.
-        return set(np.flatnonzero(np.bincount(self.masks[kind].ravel())).tolist()) if kind in self.masks else set()
+        if kind not in self.masks:
+            return set()
+        mask = self.masks[kind]
+        most = int(mask.max(initial=0))
+        if most > _LOOKED_FOR:
+            return set(np.unique(mask).tolist())
+        # Classes are few: to look for each is many times as fast as to sort or to count a million pixels.
+        return {value for value in range(most + 1) if (mask == value).any()}
 
 
 def roots(raw: Path, name: re.Pattern[str], *, accepted: str) -> list[Path]:
