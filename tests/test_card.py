@@ -1,9 +1,14 @@
 """The data card: true after every command, read by the tools that it is for, and never in the place of a user's own."""
 
+import ast
 import dataclasses
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
+from importlib import metadata
 
 import fakes
 import numpy as np
@@ -168,16 +173,25 @@ class TestCroissant:
         assert record["pairs/image_pixels"].size == record["pairs/mask_pixels"].size == (20, 24)
 
 
+def code_of(dataset):
+    """The Python of its README.md, block by block."""
+    return re.findall(r"^```python\n(.*?)^```$", (dataset / "README.md").read_text(), re.M | re.S)
+
+
 class TestReadme:
     def test_its_front_matter_is_the_hub_s(self, dataset):
         front, _ = front_matter((dataset / "README.md").read_text())
         source = manifest.read_dataset(dataset)["source"]
         assert front["pretty_name"] == source["title"]
         assert (front["task_categories"], front["size_categories"]) == (["image-segmentation"], ["n<1K"])
-        for one in front["configs"]:
-            [files] = one["data_files"]
-            assert files["split"] == "pairs", "what is not given a split is called train"
-            assert list(dataset.glob(files["path"]))
+        [one] = front["configs"]  # several, of several kinds of files, are more than the Hub's library reads
+        assert one["data_files"] == [{"split": "pairs", "path": "manifest.csv"}], "without a split it is called train"
+        [told] = front["dataset_info"]
+        assert told["config_name"] == one["config_name"]
+        types = {column["name"]: column["dtype"] for column in told["features"]}
+        assert list(types) == (dataset / "manifest.csv").read_text().partition("\n")[0].split(",")
+        assert {types[name] for name in ("key", "patient", "case")} == {"string"}, "patient 007 is not patient 7"
+        assert (types["height"], types["spacing_x"]) == ("int64", "float64")
 
     @pytest.mark.parametrize(
         ("name", "licence"),
@@ -226,9 +240,25 @@ class TestReadme:
 
     def test_its_code_runs(self, dataset, monkeypatch):
         monkeypatch.chdir(dataset)
-        blocks = re.findall(r"^```python\n(.*?)^```$", (dataset / "README.md").read_text(), re.M | re.S)
-        assert len(blocks) == 2
-        exec("\n".join(blocks), {})  # it ends by asserting the digest of the last row
+        load, hub, check = code_of(dataset)
+        assert "load_dataset" in hub
+        exec(load + check, {})  # it ends by asserting the digest of the last row
+
+    @pytest.mark.skipif(not list(metadata.distributions(name="datasets")), reason="needs Hugging Face's library")
+    def test_its_code_for_the_hub_s_library_runs(self, dataset, tmp_path):
+        rows = manifest.read(dataset)
+        told = 'print(pairs["key"][:], *(pairs[-1][kind].size for kind in ("images", "masks")), sep="\\n")'
+        command = [sys.executable, "-P", "-c", code_of(dataset)[1] + told]
+        found = subprocess.run(
+            command,
+            cwd=dataset,
+            env={**os.environ, "HF_HOME": str(tmp_path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        size = (int(rows["width"].iat[-1]), int(rows["height"].iat[-1]))
+        assert [ast.literal_eval(line) for line in found.stdout.splitlines()] == [rows["key"].tolist(), size, size]
 
     def test_it_lists_what_is_known_to_be_wrong(self, raw, fake, tmp_path, monkeypatch):
         fake.raises = {
