@@ -60,3 +60,25 @@ assert "keras" not in {one.name for one in importlib.metadata.distributions(name
 def test_a_package_can_be_hidden_from_a_process_and_from_what_it_starts(code):
     hidden = {**os.environ, "PYTHONPATH": str(HERE / "absent"), "IMAGEMASK_ABSENT": "keras"}
     subprocess.run([sys.executable, "-c", code], check=True, env=hidden)
+
+
+CHATTY = """
+import os
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called\\nI0000 a remark\\n")
+os.write(2, b"W0000 a warning\\nE0000 an error\\n")
+{then}
+class backend:
+    backend = staticmethod(lambda: "tensorflow")
+"""
+
+
+@pytest.mark.parametrize("then", ["", "raise ImportError('half of it is missing')"])
+def test_loading_a_backend_says_what_matters_and_no_more(tmp_path, then):
+    (tmp_path / "keras.py").write_text(CHATTY.format(then=then))
+    code = "import sys; from imagemask.learn import backend; backend.require(); print('after', file=sys.stderr)"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    env = {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    first, second, *rest = found.stderr.splitlines()
+    assert (first, second) == ("W0000 a warning", "E0000 an error")
+    assert "half of it is missing" in rest[-1] if then else rest == ["after"]

@@ -11,6 +11,9 @@ import functools
 import importlib.util
 import os
 import platform
+import re
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import metadata
@@ -24,6 +27,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 _NEEDED = ("keras", "scipy", "matplotlib")
 _NAMED = ("imagemask", "keras", "tensorflow", "jax", "jaxlib", "numpy", "scipy", "opencv-python-headless")
 _INSTALL = "pip install 'imagemask[train]', or 'imagemask[gpu]' for an NVIDIA card"
+_REMARK = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
 _EXHAUSTED = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "Out of memory", "out of memory", "OOM when allocating")
 
 
@@ -40,13 +44,34 @@ def require() -> str:
     if asked not in _GPUS:
         raise UsageError(f"the Keras backend {asked} is not supported", remedy="Set KERAS_BACKEND to tensorflow or jax")
     try:
-        import keras
+        with _without_remarks():
+            import keras
     except (ImportError, ValueError) as error:
         raise UsageError(f"Keras finds no backend: {error}", remedy=_INSTALL) from error
     name = str(keras.backend.backend())
     if name not in _GPUS:
         raise UsageError(f"the Keras backend {name} is not supported", remedy="Set KERAS_BACKEND to tensorflow or jax")
     return name
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep back what TensorFlow's libraries remark while they are loaded, whatever TF_CPP_MIN_LOG_LEVEL says.
+
+    They write to the terminal themselves. What is not a remark (warnings, errors, lines of others) is passed on.
+    """
+    if "keras" in sys.modules:
+        yield
+        return
+    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as terminal:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
+            kept.seek(0)
+            terminal.writelines(line for line in kept if not _REMARK.match(line))
 
 
 def gpus() -> list[str]:
