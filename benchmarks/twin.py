@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _EPSILON = 1e-7
 _KERAS_NORM = 1e-3
+_KNOTS = 7  # of a bend, along an axis
 
 
 class Unet(nn.Module):
@@ -185,8 +187,17 @@ def clip(network: nn.Module, norm: float) -> None:
     torch._foreach_mul_(gradients, list((norm / torch.stack(norms).clamp(min=norm)).unbind()))
 
 
+@cache
+def _spline(size: int) -> Tensor:
+    """What each of _KNOTS coefficients of a uniform cubic B-spline weighs at ``size`` pixel centres."""
+    place = (torch.arange(size) + 0.5) * (_KNOTS - 3) / size
+    apart = (place[:, None] - torch.arange(-1, _KNOTS - 1)).abs()
+    near, far = 2 / 3 - apart**2 + apart**3 / 2, (2 - apart).clamp(min=0) ** 3 / 6
+    return torch.where(apart < 1, near, far)
+
+
 class Augmentation:
-    """``imagemask.learn.augmentation``, of a batch as one: affine by grid_sample, then contrast, brightness, noise."""
+    """``imagemask.learn.augmentation``, of a batch as one: a warp by grid_sample, then contrast, brightness, noise."""
 
     def __init__(self, asked: Augmentation, classes: int) -> None:
         self.asked, self.classes = asked, max(2, classes)
@@ -199,6 +210,8 @@ class Augmentation:
         coverage = (masks[:, None] == ids[:, None, None]).float()
         stack = torch.cat([pictures, coverage], 1).contiguous(memory_format=torch.channels_last)
         grid = functional.affine_grid(self._drawn(len(images), images.device), list(stack.shape), align_corners=False)
+        if self.asked.elastic:
+            grid = grid + self._bend(*stack.shape[::2], stack.shape[3], device=images.device)
         stack = functional.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         pictures, coverage = stack[:, : pictures.shape[1]], stack[:, pictures.shape[1] :]
         most, which = coverage.max(1)
@@ -223,6 +236,12 @@ class Augmentation:
             rows[at], rows[at + 1] = sign * rows[at], sign * rows[at + 1]
         x_x, x_y, y_x, y_y = rows
         return torch.stack([torch.stack([x_x, x_y, shift_x], 1), torch.stack([y_x, y_y, shift_y], 1)], 1)
+
+    def _bend(self, batch: int, height: int, width: int, *, device: torch.device) -> Tensor:
+        """A spline of random coefficients, BxHxWx2 in the unit of a grid, whose side is 2."""
+        knots = torch.empty(batch, 2, _KNOTS, _KNOTS, device=device).uniform_(-2, 2) * self.asked.elastic
+        down, across = (_spline(size).to(device) for size in (height, width))
+        return (down @ knots @ across.T).permute(0, 2, 3, 1)
 
     def _recoloured(self, pictures: Tensor) -> Tensor:
         asked, shape = self.asked, (len(pictures), 1, 1, 1)

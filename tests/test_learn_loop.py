@@ -56,7 +56,11 @@ class Stop(keras.callbacks.Callback):
 
 
 def configured(**changes):
-    tree = {"model": NETWORK, "schedule": {"epochs": 4, "batch_size": BATCH, "reduce_patience": 1}, **changes}
+    tree = {
+        "model": NETWORK,
+        "schedule": {"epochs": 4, "batch_size": BATCH, "decay": "plateau", "reduce_patience": 1},
+        **changes,
+    }
     return settings.validated(tree, Origin(""))
 
 

@@ -16,10 +16,10 @@ SCHEDULES = st.builds(
     Schedule,
     epochs=st.integers(1, 60),
     early_stopping=st.integers(0, 6),
-    reduce_patience=st.integers(0, 4),
+    reduce_patience=st.integers(1, 4),
     reduce_factor=st.sampled_from([0.1, 0.5]),
     min_learning_rate=st.sampled_from([0.0, 1e-4, 1.0]),
-    decay=st.sampled_from(["cosine", "none"]),
+    decay=st.sampled_from(["cosine", "plateau", "none"]),
 )
 
 
@@ -61,27 +61,19 @@ def test_the_learning_rate_only_falls_and_not_below_its_least(losses, schedule):
     assert rates[0] == 0.01
     assert all(after <= before for before, after in itertools.pairwise(rates))
     assert min(rates) >= min(schedule.min_learning_rate, 0.01)
-    if not schedule.reduce_patience and schedule.decay == "none":
+    if schedule.decay == "none":
         assert set(rates) == {0.01}
 
 
 @given(st.integers(1, 60), LOSSES)
 def test_the_cosine_takes_the_learning_rate_from_where_it_was_to_nothing(epochs, losses):
-    schedule = Schedule(epochs=epochs, reduce_patience=0, early_stopping=0, min_learning_rate=0.0, decay="cosine")
+    """Whatever the losses are: a validation set of few patients wavers too much to lower it for good."""
+    schedule = Schedule(epochs=epochs, reduce_patience=1, early_stopping=0, min_learning_rate=0.0, decay="cosine")
     progress, _ = followed([0.0 if math.isnan(loss) else loss for loss in losses], schedule)
     expected = [0.01 * (1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(progress.epoch)]
     assert [row["learning_rate"] for row in progress.history] == pytest.approx(expected, rel=1e-9)
     if progress.epoch == epochs:
         assert progress.learning_rate == pytest.approx(0, abs=1e-12)
-
-
-def test_a_plateau_takes_its_part_of_what_the_cosine_leaves():
-    """Epochs 2 and 3 are no better, so from epoch 4 on the rate is half of the cosine's."""
-    schedule = Schedule(epochs=8, reduce_patience=2, reduce_factor=0.5, min_learning_rate=0.0, decay="cosine")
-    progress, _ = followed([1.0, 2.0, 2.0, 0.5, 0.4], schedule)
-    cosine = [0.01 * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(5)]
-    wanted = [*cosine[:3], *(rate / 2 for rate in cosine[3:])]
-    assert [row["learning_rate"] for row in progress.history] == pytest.approx(wanted)
 
 
 @given(LOSSES, SCHEDULES)
@@ -96,7 +88,7 @@ def test_it_stops_by_patience_or_at_the_last_epoch_and_never_before(losses, sche
 
 
 def test_the_learning_rate_is_halved_after_two_epochs_without_a_lower_loss():
-    schedule = Schedule(reduce_patience=2, reduce_factor=0.5, early_stopping=0, decay="none")
+    schedule = Schedule(reduce_patience=2, reduce_factor=0.5, early_stopping=0, decay="plateau")
     progress, _ = followed([1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 2.0], schedule)
     assert [row["learning_rate"] for row in progress.history] == [0.01] * 3 + [0.005] * 2 + [0.0025] * 2
     assert progress.since_change == 1

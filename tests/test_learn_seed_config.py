@@ -214,7 +214,7 @@ def test_what_the_pancreas_file_says_is_what_is_set():
         "clip_at": 0.5,
     }
     assert (told.schedule.epochs, told.schedule.batch_size, told.schedule.steps_per_epoch) == (100, 4, 200)
-    assert (told.schedule.early_stopping, told.schedule.reduce_patience) == (10, 0)
+    assert (told.schedule.early_stopping, told.schedule.decay) == (10, "none")
     assert (told.seed, told.precision, told.data.foreground_share) == (137, "float32", 0.0)
     augmentation = told.augmentation.model_dump()
     assert augmentation.pop("elastic") == pytest.approx(3 * 2.286 / 512, rel=1e-3)
@@ -231,6 +231,7 @@ def test_what_the_lung_file_says_is_what_is_set():
     assert (told.model.options.output, told.loss.name) == ("softmax", "categorical_crossentropy")
     assert told.metrics == ("dice_coef_multiclass",)
     assert (told.optimiser.learning_rate, told.optimiser.clip_at) == (5e-5, 0.2)
+    assert told.schedule.decay == "plateau"
     assert (told.schedule.reduce_factor, told.schedule.reduce_patience) == (0.4, 4)
     assert (told.augmentation.enabled, told.output.previews) == (False, 6)
     assert any("misspells the reducer's patience" in note for note in notes(LUNG, "assumed"))

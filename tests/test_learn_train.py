@@ -30,7 +30,6 @@ dropout = 0.1
 [schedule]
 epochs = 3
 batch_size = 4
-reduce_patience = 1
 [output]
 previews = 2
 """

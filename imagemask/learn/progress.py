@@ -37,27 +37,27 @@ class Progress:
         self.epoch += 1
         self.history.append({"epoch": self.epoch, "learning_rate": self.learning_rate, **logs})
         lowest = min(schedule.min_learning_rate, self.learning_rate)
-        self.learning_rate = max(self.learning_rate * self._decay(schedule), lowest)
+        if schedule.decay == "cosine":
+            self.learning_rate = max(self.learning_rate * self._cosine(schedule.epochs), lowest)
         if logs["val_loss"] < self.best:
             self.best, self.best_epoch = logs["val_loss"], self.epoch
             self.waited = self.since_change = 0
             return True
         self.waited += 1
         self.since_change += 1
-        if schedule.reduce_patience and self.since_change >= schedule.reduce_patience:
+        if schedule.decay == "plateau" and self.since_change >= schedule.reduce_patience:
             self.learning_rate = max(self.learning_rate * schedule.reduce_factor, lowest)
             self.since_change = 0
         return False
 
-    def _decay(self, schedule: Schedule) -> float:
-        """What the learning rate is multiplied by after this epoch, whatever its loss.
+    def _cosine(self, epochs: int) -> float:
+        """What the learning rate is multiplied by after this epoch of ``epochs``, whatever its loss.
 
-        The cosine of Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, as the ratio of two epochs: so what a plateau
-        has taken away stays away.
+        The cosine of Loshchilov and Hutter, SGDR, ICLR 2017, equation 5, as the ratio of two epochs.
         """
-        if schedule.decay == "none" or self.epoch > schedule.epochs:
+        if self.epoch > epochs:
             return 1.0
-        now, before = (1 + math.cos(math.pi * epoch / schedule.epochs) for epoch in (self.epoch, self.epoch - 1))
+        now, before = (1 + math.cos(math.pi * epoch / epochs) for epoch in (self.epoch, self.epoch - 1))
         return now / before
 
     def reason_to_stop(self, schedule: Schedule) -> str:

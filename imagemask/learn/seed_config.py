@@ -268,15 +268,16 @@ def _schedule(seed: _Seed) -> None:
     if seed.take("train", "learning_rate_reducer", values.truth, False):
         patience = seed.take("train", "patience", values.whole, 10)
         factor = seed.take("train", "reducer_factor", values.number, 0.4 if flex else 0.1)
-        reduce = seed.take("train", "reducer_patience", values.whole, 4 if flex else patience // 2 or 5)
+        reduce = max(1, seed.take("train", "reducer_patience", values.whole, 4 if flex else patience // 2 or 5))
+        seed.put("schedule.decay", "plateau", "train", "learning_rate_reducer")
         seed.put("schedule.reduce_factor", factor, "train", "reducer_factor")
         seed.put("schedule.reduce_patience", reduce, "train", "reducer_patience")
         if flex:
             text = "the seeds' code misspells the reducer's patience when it passes it on, so that 10 epochs hold there"
             seed.note(seed.entries.get(("train", "reducer_patience")), "assumed", text)
     else:
-        seed.put("schedule.reduce_patience", 0, "train", "learning_rate_reducer")
-    seed.tree["schedule"] |= {"min_learning_rate": 0.0, "decay": "none"}
+        seed.put("schedule.decay", "none", "train", "learning_rate_reducer")
+    seed.tree["schedule"]["min_learning_rate"] = 0.0
     if seed.take("model", "generator", values.truth, False):
         seed.pass_on("train", "steps_per_epoch", "schedule.steps_per_epoch", values.whole, 400)
 

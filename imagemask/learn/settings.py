@@ -164,16 +164,15 @@ class Schedule(_Section):
     steps_per_epoch: int | None = Field(
         default=None, ge=1, description="Steps an epoch. Left out: as many as show every image once."
     )
-    decay: Literal["cosine", "none"] = Field(
-        default="cosine", description="How the learning rate falls from the first epoch to the last, whatever the loss."
+    decay: Literal["cosine", "plateau", "none"] = Field(
+        default="cosine",
+        description="How the learning rate falls: from the first epoch to the last, or where the loss does not.",
     )
     early_stopping: int = Field(
         default=20, ge=0, description="Stop after this many epochs without a lower validation loss; 0: never."
     )
-    reduce_patience: int = Field(
-        default=8, ge=0, description="Lower the learning rate after this many such epochs; 0: never."
-    )
-    reduce_factor: float = Field(default=0.5, gt=0, lt=1, description="What the learning rate is multiplied by.")
+    reduce_patience: int = Field(default=8, ge=1, description="`plateau`: lower it after this many such epochs.")
+    reduce_factor: float = Field(default=0.5, gt=0, lt=1, description="`plateau`: what it is multiplied by.")
     min_learning_rate: float = Field(default=1e-6, ge=0, description="The learning rate is not lowered below this.")
 
 
@@ -183,15 +182,15 @@ class Augmentation(_Section):
     enabled: bool = Field(default=True, description="Augment at all.")
     flip_horizontal: bool = Field(default=True, description="Mirror left and right, every other time.")
     flip_vertical: bool = Field(default=False, description="Mirror top and bottom, every other time.")
-    rotation: float = Field(default=15.0, ge=0, le=180, description="Up to this many degrees either way.")
-    translation: float = Field(default=0.05, ge=0, lt=1, description="Up to this share of the side, any way.")
-    zoom_out: float = Field(default=0.1, ge=0, lt=1, description="Smaller by up to this share.")
-    zoom_in: float = Field(default=0.1, ge=0, lt=1, description="Larger by up to this share.")
-    shear: float = Field(default=0.05, ge=0, le=1, description="Up to this many pixels aside a pixel.")
-    elastic: float = Field(default=0.0, ge=0, le=0.2, description="Bend by up to this share of the side.")
-    contrast: float = Field(default=0.1, ge=0, lt=1, description="Contrast times 1 less or more up to this.")
-    brightness: float = Field(default=0.1, ge=0, lt=1, description="Brighter or darker by up to this share of 255.")
-    noise: float = Field(default=0.02, ge=0, lt=1, description="Gaussian noise: standard deviation, share of 255.")
+    rotation: float = Field(default=25.0, ge=0, le=180, description="Up to this many degrees either way.")
+    translation: float = Field(default=0.1, ge=0, lt=1, description="Up to this share of the side, any way.")
+    zoom_out: float = Field(default=0.25, ge=0, lt=1, description="Smaller by up to this share.")
+    zoom_in: float = Field(default=0.25, ge=0, lt=1, description="Larger by up to this share.")
+    shear: float = Field(default=0.1, ge=0, le=1, description="Up to this many pixels aside a pixel.")
+    elastic: float = Field(default=0.03, ge=0, le=0.2, description="Bend by up to this share of the side.")
+    contrast: float = Field(default=0.25, ge=0, lt=1, description="Contrast times 1 less or more up to this.")
+    brightness: float = Field(default=0.15, ge=0, lt=1, description="Brighter or darker by up to this share of 255.")
+    noise: float = Field(default=0.03, ge=0, lt=1, description="Gaussian noise: standard deviation, share of 255.")
 
 
 class Output(_Section):
