@@ -129,6 +129,15 @@ WORDS = [
 ]
 
 
+@few
+@given(seeds, st.integers(40, 100), st.integers(40, 100), st.integers(1, 7))
+def test_a_turned_copy_of_a_picture_without_fine_structure_is_one(seed, height, width, symmetry):
+    picture = cv2.resize(smooth(seed), (width, height), interpolation=cv2.INTER_AREA)
+    pictures = [picture, turned(picture, symmetry)]
+    assert codes(audited(pictures, APART)) == codes(audited(pictures, UNKNOWN)) == ["AU112"]
+    assert codes(audited(pictures, [{}, {}])) == ["AU116"]
+
+
 @pytest.mark.parametrize(("turn", "words"), WORDS, ids=[words for _, words in WORDS])
 def test_the_message_says_what_was_done_to_the_one_that_it_names(turn, words):
     picture = texture(5, 80, 110)
