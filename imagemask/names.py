@@ -17,6 +17,7 @@ _SPLITS = re.compile(
 )
 FORBIDDEN = frozenset('/\\~%:*?"<>|')
 """What an id cannot hold: separators of paths and of keys, and what some file systems refuse."""
+_WORDS = re.compile(r"[-_. ]+")
 _UNPACKED = re.compile(r"(?<=.)\.(?:tar|tar\.gz|tgz|zip|7z)\.unpacked$", re.IGNORECASE)
 _LONGEST = 180  # bytes of an id: a slice, a variant and an extension must still fit into a file name
 _NAMED = 5  # names in a message
@@ -82,8 +83,19 @@ def split_of_folder(name: str) -> str:
 
 def split_of_words(folders: Key) -> str:
     """The split that a word of the folders' names is (``EEC_test``), the innermost if several are, or ""."""
-    words = (word for folder in reversed(folders) for word in re.split(r"[-_. ]+", folder))
+    words = (word for folder in reversed(folders) for word in _WORDS.split(folder))
     return next(filter(None, map(split_of_folder, words)), "")
+
+
+def without_split(folders: Key) -> Key:
+    """The folders without those that are called after a split; else the innermost with such a word, without it."""
+    others = tuple(folder for folder in folders if not split_of_folder(folder))
+    for place in reversed(range(len(folders))) if others == folders else ():
+        words = _WORDS.split(folders[place])
+        rest = "_".join(word for word in words if not split_of_folder(word))
+        if len(rest) < len("_".join(words)):
+            return (*folders[:place], *filter(None, [rest]), *folders[place + 1 :])
+    return others
 
 
 def patient_of(path: Path, pattern: str | None) -> str:

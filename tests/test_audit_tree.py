@@ -122,6 +122,16 @@ def test_a_folder_without_splits_has_none_and_a_category_is_no_split(tmp_path):
     assert rows(open_tree(tmp_path)[0], "split", "category") == [("", "Benign"), ("", "Malignant")]
 
 
+def test_a_folder_that_names_a_split_in_a_word_is_no_category(tmp_path):
+    for split, name in (("train", "hflipped_a"), ("test", "a"), ("test", "b")):
+        trees.write(tmp_path / f"EEC_{split}_dataset", f"Benign/{name}")
+    assert rows(open_tree(tmp_path)[0], "split", "category", "case") == [
+        ("test", "EEC_dataset/Benign", "EEC_dataset/Benign/a"),
+        ("test", "EEC_dataset/Benign", "EEC_dataset/Benign/b"),
+        ("train", "EEC_dataset/Benign", "EEC_dataset/Benign/a"),
+    ]
+
+
 NAMES = st.lists(st.text("abcP019_", min_size=1, max_size=6), min_size=1, max_size=6, unique=True)
 
 

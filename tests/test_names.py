@@ -123,6 +123,22 @@ def test_a_split_may_be_one_word_of_several(folders, split):
     assert names.split_of_words(folders) == split
 
 
+@pytest.mark.parametrize(
+    ("folders", "others"),
+    [
+        ((), ()),
+        (("Benign", "test"), ("Benign",)),
+        (("EEC_test_dataset", "Benign"), ("EEC_dataset", "Benign")),
+        (("Benign", "training-testing"), ("Benign",)),
+        (("test data", "val.frames"), ("test data", "frames")),
+        (("test", "stress test"), ("stress test",)),
+        (("contest", "my latest"), ("contest", "my latest")),
+    ],
+)
+def test_what_is_no_split_is_left_as_it_is(folders, others):
+    assert names.without_split(folders) == others
+
+
 def test_some_names_stand_for_many():
     assert [names.some(list("abcdefg")[:count]) for count in (0, 1, 5, 7)] == [
         "",

@@ -187,7 +187,7 @@ def _frame(folder: Path, pairs: Sequence[Pair], patient: str | None) -> pd.DataF
         "mask": [_first(folder, pair.masks) for pair in pairs],
         "split": [names.split_of(place) or names.split_of_words(place.parts[:-1]) for place in places],
         "patient": [spellings.setdefault(name.casefold(), name) for name in who],  # JHX and jhx are one patient
-        "category": ["/".join(part for part in pair.key[:-1] if not names.split_of_folder(part)) for pair in pairs],
+        "category": ["/".join(names.without_split(pair.key[:-1])) for pair in pairs],
     }
     origins = _origins(columns["category"], [pair.key[-1] for pair in pairs], columns["split"])
     columns |= {"case": [case for case, _ in origins], "variant": [variant for _, variant in origins]}
