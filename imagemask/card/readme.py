@@ -8,7 +8,7 @@ from typing import Any
 
 from imagemask import manifest
 from imagemask.card import licences
-from imagemask.card.columns import COLUMNS, FLOAT, INTEGER, OF_THE_SOURCE, TEXT
+from imagemask.card.columns import COLUMNS, OF_THE_SOURCE
 from imagemask.card.facts import UNKNOWN, Facts, Part
 from imagemask.card.markup import code, prose, scalar, table
 from imagemask.card.recipe import texts, words
@@ -19,7 +19,6 @@ MARK = (
     "# Written by imagemask from manifest.csv, dataset.json, quarantine.csv and split.csv, and again when they change."
 )
 _KEEP = "# Remove these two lines to keep a README.md of your own: it is then never overwritten."
-_HUB_TYPES = {TEXT: "string", INTEGER: "int64", FLOAT: "float64"}
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _LISTED = 20  # cases or sizes that a card names one by one; the files name all
 _NOT_ASSIGNED = "(none)"
@@ -40,14 +39,11 @@ for row in manifest.itertuples():  # choose with row.split, row.patient, row.var
 ```"""
 _LOAD_HUB = """\
 ```python
-from pathlib import Path
+from datasets import Dataset, Image
 
-from datasets import Image, load_dataset
-
-folder = Path(".").resolve()  # of this README.md
-pairs = load_dataset(str(folder), split="pairs")  # a row a pair
+pairs = Dataset.from_pandas(manifest)  # as it was read above: load_dataset would make 7 of the patient 007
 for kind in ("images", "masks"):
-    files = [f"{folder}/{kind}/{key}.png" for key in pairs["key"]]
+    files = [str(folder / kind / f"{key}.png") for key in manifest["key"]]
     pairs = pairs.add_column(kind, files).cast_column(kind, Image())
 ```"""
 _CHECK = """\
@@ -93,21 +89,16 @@ def _front_matter(facts: Facts) -> list[str]:
     lines += ["task_categories:", "- image-segmentation", "tags:", *(f"- {tag}" for tag in tags)]
     lines += ["size_categories:", f"- {next((name for above, name in _SIZES if pairs < above), 'n>10M')}"]
     lines += [f"pretty_name: {scalar(str(source.get('title') or facts.text('name')))}", "configs:"]
-    return [*lines, *_config(facts), "---"]
+    return [*lines, *_config(), "---"]
 
 
-def _config(facts: Facts) -> list[str]:
-    """How the Hub's library reads it: the manifest alone, for one program reads all configurations of a dataset.
+def _config() -> list[str]:
+    """How the Hub shows it: the manifest alone, for one program reads all configurations of a dataset.
 
-    It calls what is not given a split "train", which would put test pairs into it; and without types it makes a number
-    of the patient 007.
+    What is not given a split it calls "train", which would put test pairs into it; and a patient called NA is somebody.
     """
-    lines = ["- config_name: manifest", "  default: true", "  data_files:", "  - split: pairs"]
-    lines += [f"    path: {scalar(manifest.MANIFEST)}", "dataset_info:", "- config_name: manifest", "  features:"]
-    for name in facts.columns:
-        kind = _HUB_TYPES[COLUMNS.get(name, OF_THE_SOURCE)[0]]
-        lines += [f"  - name: {scalar(name)}", f"    dtype: {kind}"]
-    return lines
+    lines = ["- config_name: manifest", "  default: true", "  keep_default_na: false"]
+    return [*lines, "  data_files:", "  - split: pairs", f"    path: {scalar(manifest.MANIFEST)}"]
 
 
 def _heading(facts: Facts) -> list[str]:
