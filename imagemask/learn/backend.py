@@ -11,13 +11,12 @@ import functools
 import importlib.util
 import os
 import platform
-import re
+import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from imagemask.errors import UsageError
 
@@ -27,7 +26,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 _NEEDED = ("keras", "scipy", "matplotlib")
 _NAMED = ("imagemask", "keras", "tensorflow", "jax", "jaxlib", "numpy", "scipy", "opencv-python-headless")
 _INSTALL = "pip install 'imagemask[train]', or 'imagemask[gpu]' for an NVIDIA card"
-_REMARK = re.compile(rb"I\d{4} |WARNING: All log messages before absl::InitializeLog")
+_REMARK = "^(I[0-9]{4} |WARNING: All log messages before absl::InitializeLog)"
 _EXHAUSTED = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "Out of memory", "out of memory", "OOM when allocating")
 
 
@@ -58,20 +57,28 @@ def require() -> str:
 def _without_remarks() -> Iterator[None]:
     """Keep back what TensorFlow's libraries remark while they are loaded, whatever TF_CPP_MIN_LOG_LEVEL says.
 
-    They write to the terminal themselves. What is not a remark (warnings, errors, lines of others) is passed on.
+    They write to the terminal themselves. What is not a remark (warnings, errors, lines of others) is passed on, by a
+    process of its own: where the libraries abort, the reason is not lost.
     """
-    if "keras" in sys.modules:
+    if "keras" in sys.modules or sys.stderr is None:
         yield
         return
-    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as terminal:
+    sys.stderr.flush()
+    try:
+        terminal = os.dup(2)
+        command = ["grep", "-Ev", _REMARK]
+        passing_on = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=terminal)  # noqa: S603  all of it is ours
+    except OSError:  # there is no terminal, or no grep
+        yield
+        return
+    with passing_on, os.fdopen(terminal, "wb", buffering=0), cast(BinaryIO, passing_on.stdin) as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
-            os.dup2(terminal.fileno(), 2)
-            kept.seek(0)
-            terminal.writelines(line for line in kept if not _REMARK.match(line))
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
+            os.dup2(terminal, 2)
 
 
 def gpus() -> list[str]:
