@@ -7,19 +7,20 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from imagemask.learn.progress import Progress
 from imagemask.learn.settings import Schedule
 
 LOSSES = st.lists(st.floats(0, 10) | st.just(math.nan), min_size=1, max_size=40)
-SCHEDULES = st.builds(
-    Schedule,
-    epochs=st.integers(1, 60),
-    early_stopping=st.integers(0, 6),
-    reduce_patience=st.integers(1, 4),
-    reduce_factor=st.sampled_from([0.1, 0.5]),
-    min_learning_rate=st.sampled_from([0.0, 1e-4, 1.0]),
-    decay=st.sampled_from(["cosine", "plateau", "none"]),
+GIVEN = {
+    "epochs": st.integers(1, 60),
+    "early_stopping": st.integers(0, 6),
+    "min_learning_rate": st.sampled_from([0.0, 1e-4, 1.0]),
+}
+REDUCED = {"reduce_patience": st.integers(1, 4), "reduce_factor": st.sampled_from([0.1, 0.5])}
+SCHEDULES = st.builds(Schedule, **GIVEN, decay=st.sampled_from(["cosine", "none"])) | st.builds(
+    Schedule, **GIVEN, **REDUCED, decay=st.just("plateau")
 )
 
 
@@ -68,7 +69,7 @@ def test_the_learning_rate_only_falls_and_not_below_its_least(losses, schedule):
 @given(st.integers(1, 60), LOSSES)
 def test_the_cosine_takes_the_learning_rate_from_where_it_was_to_nothing(epochs, losses):
     """Whatever the losses are: a validation set of few patients wavers too much to lower it for good."""
-    schedule = Schedule(epochs=epochs, reduce_patience=1, early_stopping=0, min_learning_rate=0.0, decay="cosine")
+    schedule = Schedule(epochs=epochs, early_stopping=0, min_learning_rate=0.0, decay="cosine")
     progress, _ = followed([0.0 if math.isnan(loss) else loss for loss in losses], schedule)
     expected = [0.01 * (1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(progress.epoch)]
     assert [row["learning_rate"] for row in progress.history] == pytest.approx(expected, rel=1e-9)
@@ -92,6 +93,17 @@ def test_the_learning_rate_is_halved_after_two_epochs_without_a_lower_loss():
     progress, _ = followed([1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 2.0], schedule)
     assert [row["learning_rate"] for row in progress.history] == [0.01] * 3 + [0.005] * 2 + [0.0025] * 2
     assert progress.since_change == 1
+
+
+def test_a_plateau_halves_it_after_eight_epochs_where_nothing_else_is_asked_for():
+    progress, _ = followed([1.0] + [2.0] * 9, Schedule(early_stopping=0, decay="plateau"))
+    assert [row["learning_rate"] for row in progress.history] == [0.01] * 9 + [0.005]
+
+
+@pytest.mark.parametrize("given", [{"reduce_patience": 4}, {"reduce_factor": 0.1, "decay": "none"}])
+def test_a_reducer_that_would_do_nothing_is_refused(given):
+    with pytest.raises(ValidationError, match='belongs to decay = "plateau", and decay is'):
+        Schedule(**given)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

@@ -375,6 +375,9 @@ def test_defaults_are_those_of_the_seeds_code():
     reducing = "[train]\npatience = 7\nlearning_rate_reducer = True"
     assert parse(f"{BASE}{reducing}").settings.schedule.reduce_patience == 3
     assert parse(f"{BASE}{reducing}").settings.schedule.reduce_factor == 0.1
+    assert parse(f"{BASE}{reducing}").settings.schedule.decay == "plateau"
+    at_once = parse(f"{BASE}{reducing}\nreducer_patience = 0").settings.schedule
+    assert at_once.reduce_patience == 1, "what Keras makes of 0"
 
 
 def test_options_of_the_network_follow_the_file():

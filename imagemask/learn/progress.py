@@ -12,13 +12,16 @@ from typing import Any, Self
 
 from imagemask.learn.settings import Schedule
 
+REDUCE_PATIENCE, REDUCE_FACTOR = 8, 0.5
+"""What a plateau does to the learning rate where the configuration does not say."""
+
 
 @dataclass
 class Progress:
     """The state after ``epoch`` epochs. ``best`` is the lowest validation loss, reached in epoch ``best_epoch``.
 
-    ``waited`` counts the epochs since the best one, ``since_change`` those since the best one or the last change of the
-    learning rate. ``history`` holds a row of numbers an epoch.
+    ``waited`` counts the epochs since the best one, ``since_change`` those since the best one or since a plateau
+    last lowered the learning rate. ``history`` holds a row of numbers an epoch.
     """
 
     learning_rate: float
@@ -45,8 +48,8 @@ class Progress:
             return True
         self.waited += 1
         self.since_change += 1
-        if schedule.decay == "plateau" and self.since_change >= schedule.reduce_patience:
-            self.learning_rate = max(self.learning_rate * schedule.reduce_factor, lowest)
+        if schedule.decay == "plateau" and self.since_change >= (schedule.reduce_patience or REDUCE_PATIENCE):
+            self.learning_rate = max(self.learning_rate * (schedule.reduce_factor or REDUCE_FACTOR), lowest)
             self.since_change = 0
         return False
 

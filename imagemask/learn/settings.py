@@ -171,9 +171,20 @@ class Schedule(_Section):
     early_stopping: int = Field(
         default=20, ge=0, description="Stop after this many epochs without a lower validation loss; 0: never."
     )
-    reduce_patience: int = Field(default=8, ge=1, description="`plateau`: lower it after this many such epochs.")
-    reduce_factor: float = Field(default=0.5, gt=0, lt=1, description="`plateau`: what it is multiplied by.")
+    reduce_patience: int | None = Field(
+        default=None, ge=1, description="`plateau`: lower it after this many such epochs. Left out: 8."
+    )
+    reduce_factor: float | None = Field(
+        default=None, gt=0, lt=1, description="`plateau`: what it is multiplied by. Left out: 0.5."
+    )
     min_learning_rate: float = Field(default=1e-6, ge=0, description="The learning rate is not lowered below this.")
+
+    @model_validator(mode="after")
+    def _reduced_at_plateaus_only(self) -> Self:
+        for name in ("reduce_patience", "reduce_factor"):
+            if getattr(self, name) is not None and self.decay != "plateau":
+                raise ValueError(f'{name} belongs to decay = "plateau", and decay is "{self.decay}"')
+        return self
 
 
 class Augmentation(_Section):
