@@ -203,8 +203,9 @@ def test_hashing_finds_what_comparing_every_pair_finds(monkeypatch):
         pictures.append(turned(alter(pictures[place], how), place % 8))
     thumbnails = np.stack([fingerprint(picture)["thumbnail"] for picture in pictures])
     expected = {(place, 200 + place) for place in range(40)}
-    for every in (0, 2000):
+    for every, at_once in ((0, 1024), (0, 7), (2000, 7), (2000, 1024)):
         monkeypatch.setattr(candidates, "EVERY", every)
+        monkeypatch.setattr(candidates, "_PICTURES_AT_ONCE", at_once)
         found = candidates.find(thumbnails, lambda _, first, second: np.ones(len(first), bool))
         assert expected <= set(zip(found.first.tolist(), found.second.tolist(), strict=True))
         assert (np.diff(found.cosine) <= 0).all()

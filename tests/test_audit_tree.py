@@ -132,6 +132,13 @@ def test_a_folder_that_names_a_split_in_a_word_is_no_category(tmp_path):
     ]
 
 
+def test_a_word_is_no_split_where_a_folder_is_called_after_one(tmp_path):
+    for role in ("imagesTr", "labelsTr"):
+        for name in ("stress", "stress test"):
+            trees.write(tmp_path / role, "a", image=name, mask=name)
+    assert rows(open_tree(tmp_path)[0], "split", "category") == [("train", "stress test"), ("train", "stress")]
+
+
 NAMES = st.lists(st.text("abcP019_", min_size=1, max_size=6), min_size=1, max_size=6, unique=True)
 
 

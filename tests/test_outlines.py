@@ -218,3 +218,14 @@ def test_a_picture_in_two_sets_is_noted_in_both(pictures):
         if data and any(other == data and elsewhere != split for elsewhere, other in pictures)
     ]
     assert noted == leaking
+
+
+@given(
+    st.sets(st.integers(0, 40) | st.integers(0, 65535), max_size=6),
+    st.sampled_from([np.uint8, np.uint16]),
+)
+def test_the_values_of_a_mask_are_all_of_them(values, dtype):
+    kept = [value for value in sorted(values) if value <= np.iinfo(dtype).max]
+    mask = np.array([kept, kept], dtype)
+    told = outlines.Outlined(Path("a.png"), {"a": mask}, ())
+    assert told.values("a") == set(kept)

@@ -73,7 +73,8 @@ def find(thumbnails: NDArray[np.uint8], wanted: Wanted) -> Candidates:
     proposed = _all(len(thumbnails), wanted) if len(thumbnails) <= EVERY else _hashed(thumbnails, scale, wanted)
     found = []
     for symmetry, pairs in enumerate(proposed):
-        there, back = (_frequencies(thumbnails, scale, one) for one in (symmetry, _BACK[symmetry]))
+        there = _frequencies(thumbnails, scale, symmetry)
+        back = there if _BACK[symmetry] == symmetry else _frequencies(thumbnails, scale, _BACK[symmetry])
         for first, second in _portions(pairs, len(thumbnails)):
             cosine = _moved(thumbnails, first, there[second], scale)
             open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other

@@ -266,7 +266,8 @@ def _whose(tree: Tree, rows: Indices) -> str:
 def _finding(tree: Tree, code: str, rows: Sequence[int] | Indices, message: str) -> Finding:
     part = tree.frame.iloc[list(rows)]
     files = part["image"].tolist()
-    listed = message if all(file in message for file in files) else f"{message}: {names.some(files)}"
+    named = len(files) == 2 and all(file in message for file in files)
+    listed = message if named else f"{message}: {names.some(files)}"
     return found(CODES, code, listed, files=files, lines=part["line"].tolist() if tree.manifest else [])
 
 

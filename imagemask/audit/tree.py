@@ -187,12 +187,19 @@ def _frame(folder: Path, pairs: Sequence[Pair], patient: str | None) -> pd.DataF
         "mask": [_first(folder, pair.masks) for pair in pairs],
         "split": [names.split_of(place) or names.split_of_words(place.parts[:-1]) for place in places],
         "patient": [spellings.setdefault(name.casefold(), name) for name in who],  # JHX and jhx are one patient
-        "category": ["/".join(names.without_split(pair.key[:-1])) for pair in pairs],
+        "category": [_category(pair.key[:-1], place) for pair, place in zip(pairs, places, strict=True)],
     }
     origins = _origins(columns["category"], [pair.key[-1] for pair in pairs], columns["split"])
     columns |= {"case": [case for case, _ in origins], "variant": [variant for _, variant in origins]}
     columns |= {"group": [""] * len(pairs), "slice": [-1] * len(pairs), "line": [0] * len(pairs)}
     return pd.DataFrame(columns).sort_values("key", kind="stable", ignore_index=True)[list(COLUMNS)]
+
+
+def _category(folders: names.Key, place: Path) -> str:
+    """The folders of a file, without its split, which may be a word of a name where no folder is called after it."""
+    by_words = not names.split_of(place)
+    left = names.without_split(folders) if by_words else [one for one in folders if not names.split_of_folder(one)]
+    return "/".join(left)
 
 
 def _origins(categories: Sequence[str], stems: Sequence[str], splits: Sequence[str]) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ Place = tuple[str, str]
 """A picture: its key, and the set that its folders name ("": they name none)."""
 
 _JPEG = frozenset({".jpg", ".jpeg"})
-_LOOKED_FOR = 32  # values of a mask: of more, counting is the faster
+_LOOKED_FOR = 32  # the highest value of a mask up to which each is looked for
 _EXTENSIONS = _JPEG | {".png", ".bmp", ".tif", ".tiff"}
 _PART = re.compile(r"(.+Z)(?:-\d+)+(?:\.zip)?(?:\.unpacked)?", re.IGNORECASE)
 """What a folder is called that a drive has packed into several zips: ``OTU_2d-20220801T080000Z-001``."""
@@ -79,7 +79,7 @@ class Outlined:
         most = int(mask.max(initial=0))
         if most > _LOOKED_FOR:
             return set(np.unique(mask).tolist())
-        # Classes are few: to look for each is many times as fast as to sort or to count a million pixels.
+        # Classes are few, and from 0: to look for each is many times as fast as to sort or to count a million pixels.
         return {value for value in range(most + 1) if (mask == value).any()}
 
 
