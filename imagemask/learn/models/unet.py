@@ -26,8 +26,8 @@ class Options(models.Options):
     shrinks by 2 a level, to 3; the dilation by 1, to 1; the dropout rate grows with the level, from 0.
 
     The default is small (1.8 million parameters at three channels in and one class out) and normalised: on about 80
-    real CT slices and two cores, 15 minutes bring it to a Dice of 0.57 a patient (0.49 to 0.64) on 12 patients that it
-    has not seen; 24 filters learn too slowly there, and 8 are no better (docs/benchmarks.md).
+    real CT slices and two cores, 15 CPU minutes bring it to a Dice of 0.58 a patient (0.51 to 0.65) on 31 patients that
+    it has not seen; 24 filters learn too slowly there, and 8 are no better (docs/benchmarks.md).
     """
 
     levels: int = Field(default=5, ge=2, le=12, description="Sizes, the deepest (the bridge) included.")
