@@ -11,9 +11,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from imagemask.errors import InputError
@@ -76,17 +78,47 @@ def run(
     Raises InputError where not even a worker without a task stays alive.
     """
     waiting = iter(tasks)
-    while True:
-        pool = make(workers)
-        lost: list[T] = []
-        try:
-            yield from _drain(pool, call, waiting, window=2 * workers, lost=lost)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if not lost:
-            return
-        for task in lost:
-            yield _alone(call, task, died, make)
+    with _remembering_ctrl_c() as look:
+        while True:
+            pool = make(workers)
+            lost: list[T] = []
+            try:
+                for result in _drain(pool, call, waiting, window=2 * workers, lost=lost):
+                    look()
+                    yield result
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+            if not lost:
+                return
+            for task in lost:
+                yield _alone(call, task, died, make)
+
+
+@contextmanager
+def _remembering_ctrl_c() -> Iterator[Callable[[], None]]:
+    """What raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, and nothing came of it.
+
+    For Python drops an exception that strikes while it clears up: in a callback of a weak reference, in ``__del__``.
+    """
+    pressed: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    def look() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    mine = threading.current_thread() is threading.main_thread()
+    mine = mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if mine:
+        signal.signal(signal.SIGINT, remember)
+    try:
+        yield look
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, window: int, lost: list[T]) -> Iterator[R]:

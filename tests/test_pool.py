@@ -1,6 +1,8 @@
 """Cases side by side: every result once, whatever dies."""
 
 import os
+import signal
+import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
@@ -25,6 +27,26 @@ def test_one_worker_is_this_very_process():
 def test_an_exception_is_raised_here(workers):
     with pytest.raises(ValueError, match="three"):
         list(pool.run(fail_at_three, range(20), workers=workers, died=dead))
+
+
+class Weak:
+    """Something to refer to weakly."""
+
+
+def interrupted_while_clearing_up(task):
+    """Ctrl-C in a callback of a weak reference: Python prints the KeyboardInterrupt, and drops it."""
+    if task == 2:
+        one = Weak()
+        weakref.finalize(one, signal.raise_signal, signal.SIGINT)
+        del one
+    return task
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_counts_where_python_drops_it():
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.run(interrupted_while_clearing_up, range(9), workers=1, died=dead, make=pool.in_process))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_task_that_kills_its_worker_every_time_is_given_up_and_no_other():
