@@ -2,7 +2,8 @@
 
 Run with ``python benchmarks/audit_splits.py [REAL]`` where REAL holds the published pairs (pancreas, cervical-cancer).
 Printed is a Markdown table: of splits that ``imagemask split`` would draw, by one seed after another, in how many a
-code is found; and in how many once the test set was altered: brighter, or with larger lesions.
+code is found; and in how many once the test set was altered: brighter, with larger lesions or with fewer, or of a
+category of its own.
 
 The pairs are looked at once, and whole patients (groups where there are none) are drawn again and again. Made-up data
 sets have patients whose lesions differ, larger ones in more slices: what a split that balances slices might favour.
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,19 +37,30 @@ DRAWS, MADE_UP, ALTERED = 200, 1200, 50
 Pairs = tuple[Tree, pd.DataFrame]
 
 
-def brighter(seen: pd.DataFrame, test: np.ndarray, by: float) -> None:
-    seen.loc[test, list(measures.BLOCKS)] += by
+def brighter(pairs: Pairs, test: np.ndarray, by: float) -> None:
+    pairs[1].loc[test, list(measures.BLOCKS)] += by
 
 
-def larger(seen: pd.DataFrame, test: np.ndarray, by: float) -> None:
-    seen.loc[test, "foreground"] *= by
+def larger(pairs: Pairs, test: np.ndarray, by: float) -> None:
+    pairs[1].loc[test, "foreground"] *= by
 
 
-ALTERATIONS: dict[str, tuple[str, Callable[[pd.DataFrame, np.ndarray, float], None], float]] = {
+def emptied(pairs: Pairs, test: np.ndarray, by: float) -> None:
+    pairs[1].loc[test & (np.random.default_rng(0).random(len(test)) < by), "foreground"] = 0
+
+
+def renamed(pairs: Pairs, test: np.ndarray, by: str) -> None:
+    pairs[0].frame.loc[:, "category"] = pairs[0].frame["category"].where(lambda told: told != "", "one")
+    pairs[0].frame.loc[test, "category"] = by
+
+
+ALTERATIONS: dict[str, tuple[str, Callable[[Pairs, np.ndarray, Any], None], Any]] = {
     "test set 20 grey levels brighter": ("AU405", brighter, 20),
     "test set 40 grey levels brighter": ("AU405", brighter, 40),
     "its lesions twice as large": ("AU404", larger, 2),
     "its lesions four times as large": ("AU404", larger, 4),
+    "no lesion in half of its images": ("AU403", emptied, 0.5),
+    "all of a category of its own": ("AU403", renamed, "another"),
 }
 
 
@@ -104,9 +117,9 @@ def right(pairs: Pairs) -> Iterator[str]:
         hits = 0
         for seed in range(ALTERED):
             tree, seen = drawn(pairs, seed)
-            seen = seen.copy()
-            alter(seen, (tree.frame["split"] == "test").to_numpy(), by)
-            hits += code in found((tree, seen))
+            altered = replace(tree, frame=tree.frame.copy()), seen.copy()
+            alter(altered, (tree.frame["split"] == "test").to_numpy(), by)
+            hits += code in found(altered)
         yield f"{hits / ALTERED:.0%}"
 
 
