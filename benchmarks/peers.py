@@ -32,7 +32,7 @@ import pandas as pd
 import real_pancreas
 
 SIDES = ("ours", "twin", "monai", "smp")
-SIZE, BATCH, TRIAL, PRIOR = 192, 4, 8, 0.02
+SIZE, CHANNELS, BATCH, TRIAL, PRIOR = 192, 3, 4, 8, 0.02  # three, for the slices are published as JPEG in colour
 CHANGED = {"augmentation.flip_horizontal": False, "schedule.batch_size": BATCH}
 
 
@@ -124,7 +124,7 @@ def torch_side(side: str, work: Path, asked: argparse.Namespace) -> dict[str, An
 
 
 def fresh(side: str) -> Any:
-    """A network of one channel in and one logit out, with a bias of the last layer for 2% of foreground."""
+    """A network of three channels in and one logit out, with a bias of the last layer for 2% of foreground."""
     import torch
 
     torch.manual_seed(0)
@@ -148,16 +148,16 @@ def network_of(side: str) -> Any:
 
         from imagemask.learn import models
 
-        return twin.Unet(models.options("unet", {"height": SIZE, "width": SIZE, "channels": 1}))
+        return twin.Unet(models.options("unet", {"height": SIZE, "width": SIZE, "channels": CHANNELS}))
     if side == "monai":
         from monai.networks.nets import UNet
 
-        return UNet(2, 1, 1, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
+        return UNet(2, CHANNELS, 1, channels=(16, 32, 64, 128, 256), strides=(2, 2, 2, 2), num_res_units=2)
     # torchvision's operators for boxes do not load beside every torch, and no UNet needs them.
     sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
     import segmentation_models_pytorch
 
-    return segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, in_channels=1, classes=1)
+    return segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, in_channels=CHANNELS, classes=1)
 
 
 def child(job: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def child(job: dict[str, Any]) -> dict[str, Any]:
 
     chosen = settings.load(given=dict(CHANGED))
     data = dataset.read(Path(job["work"], "datasets", "pancreas"), fold=job["fold"])
-    kept = cache.open_cache(data, height=SIZE, width=SIZE, channels=1)
+    kept = cache.open_cache(data, height=SIZE, width=SIZE, channels=CHANNELS)
     rows = {name: [kept.position[key] for key in data.part(name)["key"]] for name in ("train", "valid")}
     network, scale = fresh(job["side"]), 1.0 if job["side"] == "twin" else 1 / 255
     network = network.to(memory_format=torch.channels_last)
