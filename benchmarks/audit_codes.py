@@ -10,7 +10,6 @@ that do not. A defect of a whole data set (shifted masks, no window) is injected
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from audit_defects import MISPLACED, OF_PAIRS, Defect
+from measure import command
 
 from imagemask import images
 from imagemask.audit import pictures
@@ -109,14 +109,6 @@ def frame_of(files: list[tuple[str, str]]) -> pd.DataFrame:
     blank = {"split": "", "patient": "", "group": "", "case": "", "variant": "", "category": ""}
     rows = [{"key": image, "image": image, "mask": mask, "slice": -1, "line": 0, **blank} for image, mask in files]
     return pd.DataFrame(rows)
-
-
-def command(*words: object, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "imagemask", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
 
 
 def phantoms(folder: Path) -> Iterator[Pairs]:

@@ -8,8 +8,6 @@ import io
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import command
 from PIL import Image
 
 from imagemask.types import SPLITS
@@ -80,14 +79,6 @@ def grouped(rows: list[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
         if all(row[column] != "" for column in columns):
             found[tuple(row[column] for column in columns)].append(row)
     return found
-
-
-def command(*words: object, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "imagemask", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
 
 
 def rows_of(dataset: Path) -> list[Row]:

@@ -80,6 +80,15 @@ def once(script: str, arguments: Sequence[object]) -> Took:
     return {"process": process, **json.loads(done.stdout)}
 
 
+def command(*words: object, cwd: Path) -> None:
+    """Run ``imagemask`` in a folder. Raises RuntimeError with what it said where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "imagemask", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+
+
 def line(what: str, value: float, unit: str = "x") -> str:
     """A line of figures that nothing was promised of."""
     return f"  {what:52} {value:8.2f}{unit}"

@@ -8,8 +8,9 @@ loss; has its threshold chosen on the validation patients, and is scored at the 
 has not seen. What differs is the network and the framework. Nothing is downloaded: no side has pretrained weights.
 
 ``ours`` is ``imagemask train``, with as many epochs as the minutes pay for at the cost of some trial epochs; what comes
-before the first epoch and after the last is in nobody's minutes. The others are torch, not compiled; ``twin`` is our
-network there.
+before the first epoch and after the last is in nobody's minutes. The seconds that are printed say what the epochs took
+in the end: where they are not those that were asked for, the line compares nothing. The others are torch, not compiled;
+``twin`` is our network there.
 """
 
 from __future__ import annotations
