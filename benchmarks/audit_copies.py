@@ -1,10 +1,11 @@
 """Copies: how often the audit is wrong about them, and how many it finds: python benchmarks/audit_copies.py REAL.
 
-REAL holds the published pairs (pancreas, cervical-cancer, lung-tumor, volumes). Printed are three Markdown tables. Of
+REAL holds the published pairs (pancreas, cervical-cancer, lung-tumor, volumes). Printed are four Markdown tables. Of
 data sets as they are: in how many pictures each code is found, with patients known (split by patient) and unknown
 (split by image, as the published sets are). Of altered copies of a sample of their pictures, put into another split:
 how many are found in one cluster with what they were made from. Of slices split one by one, with nobody known: how many
-neighbours in different splits are found to look like neighbours.
+neighbours in different splits are found to look like neighbours. Of the same copies, none being compared: how many are
+said to be left over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -214,8 +215,8 @@ def turned(picture: Pixels, symmetry: int) -> Pixels:
     return np.ascontiguousarray(np.fliplr(picture) if symmetry >= 4 else picture)
 
 
-def recall(data: Pictures, *, known: bool) -> dict[str, list[Found]]:
-    """By kind of copy, of a sample: found for sure, and found at all. Every other one is turned or flipped."""
+def recall(data: Pictures, counted: Sequence[tuple[str, ...]], *, known: bool) -> dict[str, list[Found]]:
+    """By kind of copy, of a sample, found by any of each set of codes. Every other one is turned or flipped."""
     distinct = sorted(
         {fingerprint(picture)["sha256"].tobytes(): row for row, picture in enumerate(data.pixels)}.values()
     )
@@ -232,7 +233,7 @@ def recall(data: Pictures, *, known: bool) -> dict[str, list[Found]]:
         splits = ["train"] * len(data.pixels) + ["test"] * len(sample)
         findings = audited([*data.pixels, *injected], patients, splits)
         pairs = [(row, len(data.pixels) + place) for place, row in enumerate(sample)]
-        found[kind] = [Found(tied(findings, codes, pairs), len(pairs)) for codes in (SURE, (*SURE, "AU118"))]
+        found[kind] = [Found(tied(findings, codes, pairs), len(pairs)) for codes in counted]
     return found
 
 
@@ -260,7 +261,9 @@ def rates(real: Path) -> None:
     rows = [clean(data) for data in sets]
     print(_table(list(rows[0]), [list(row.values()) for row in rows]), "\n")
     of_recall = [data for data in sets if "volume" not in data.name and "x" not in data.name.split()[-1]]
-    known, unknown = ([recall(data, known=one) for data in of_recall] for one in (True, False))
+    known, unknown = (
+        [recall(data, (SURE, (*SURE, "AU118")), known=one) for data in of_recall] for one in (True, False)
+    )
     sides = [
         (said, [{kind: both[at] for kind, both in one.items()} for one in counts])
         for said, counts, at in (("known", known, 0), ("known, or AU118", known, 1), ("unknown", unknown, 0))
@@ -273,11 +276,29 @@ def rates(real: Path) -> None:
         line = [kind]
         for _, counts in sides:
             line += [f"{one[kind].found}/{one[kind].of}" for one in counts]
-            line.append(f"{sum(one[kind].found for one in counts) / sum(one[kind].of for one in counts):.1%}")
+            line.append(_share([one[kind] for one in counts]))
         lines.append(line)
     print(_table(header, lines), "\n")
     parted = [(data.name, neighbours(data)) for data in sets if max(data.slices) >= 0]
-    print(_table(["parted neighbours", "found"], [[name, f"{one.found}/{one.of}"] for name, one in parted if one.of]))
+    cells = [[name, f"{one.found}/{one.of}"] for name, one in parted if one.of]
+    print(_table(["parted neighbours", "found"], cells), "\n")
+    print(left_over(of_recall))
+
+
+def left_over(sets: Sequence[Pictures]) -> str:
+    """A table of what AU119 says of copies where none are compared: all that looks alike is left over then."""
+    most, copies.MOST_COMPARED = copies.MOST_COMPARED, 0
+    counts = [recall(data, [("AU110", "AU119")], known=True) for data in sets]
+    copies.MOST_COMPARED = most
+    lines = []
+    for kind in KINDS:
+        found = [one[kind][0] for one in counts]
+        lines.append([kind, *(f"{one.found}/{one.of}" for one in found), _share(found)])
+    return _table(["copy, AU119 where nothing is compared", *(data.name for data in sets), "all"], lines)
+
+
+def _share(found: Sequence[Found]) -> str:
+    return f"{sum(one.found for one in found) / sum(one.of for one in found):.1%}"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -44,6 +44,11 @@ def turned(picture, symmetry):
     return np.ascontiguousarray(np.fliplr(picture) if symmetry >= 4 else picture)
 
 
+def all_of(thumbnails):
+    """Every thumbnail of an array, from the last to the first: rows need not be in order."""
+    return candidates.Thumbnails(thumbnails[::-1], np.arange(len(thumbnails))[::-1])
+
+
 def tree_of(rows, *, ours=True):
     """A tree of rows, each a dictionary; what one leaves out is blank, and its case is its own."""
     plain = {"mask": "", "split": "", "patient": "", "group": "", "slice": -1, "variant": "", "category": ""}
@@ -206,7 +211,7 @@ def test_hashing_finds_what_comparing_every_pair_finds(monkeypatch):
     for every, at_once in ((0, 1024), (0, 7), (2000, 7), (2000, 1024)):
         monkeypatch.setattr(candidates, "EVERY", every)
         monkeypatch.setattr(candidates, "_PICTURES_AT_ONCE", at_once)
-        found = candidates.find(thumbnails, lambda _, first, second: np.ones(len(first), bool))
+        found = candidates.find(all_of(thumbnails), lambda _, first, second: np.ones(len(first), bool))
         assert expected <= set(zip(found.first.tolist(), found.second.tolist(), strict=True))
         assert (np.diff(found.cosine) <= 0).all()
         assert (found.first < found.second).all()
@@ -301,7 +306,7 @@ def test_a_crowded_bucket_is_compared_with_what_lies_next_to_it(monkeypatch):
         asked.append(len(first))
         return np.ones(len(first), bool)
 
-    found = candidates.find(thumbnails, wanted)
+    found = candidates.find(all_of(thumbnails), wanted)
     assert sum(asked) <= 8 * 24 * 8 * 600  # symmetries, bands, CROWD, pictures
     assert set(found.first.tolist()) | set(found.second.tolist()) == set(range(600))
 
@@ -329,6 +334,15 @@ def test_what_is_not_compared_is_said(monkeypatch):
     assert codes(found) == ["AU112", "AU119"]
     assert "more pair" in found[1].message
     assert found[1].severity == "advice"
+
+
+def test_what_is_not_compared_names_every_file_of_a_picture(monkeypatch):
+    monkeypatch.setattr(copies, "MOST_COMPARED", 0)
+    picture, other = texture(8), encoded(texture(8), 60)
+    found = audited([picture, other, other], [*UNKNOWN, {"split": "test"}])
+    (left,) = (one for one in found if one.code == "AU119")
+    assert left.files == ("images/k000.png", "images/k001.png", "images/k002.png")
+    assert "1 more pair of 2 pictures" in left.message
 
 
 # Which code

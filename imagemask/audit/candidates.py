@@ -21,7 +21,9 @@ pictures all pairs are, without hashing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +46,7 @@ _BANDS, _BITS = 24, 16
 _UNLIKE = 100  # bits of _BANDS * _BITS that may differ: a cosine of 0.75 comes to 88, give or take 8
 _ALONE = 0.3  # how far a frequency is taken as independent of the others
 _AVERAGE = 50  # as many pictures as the general expectation of a frequency is worth
-_AT_ONCE, _PICTURES_AT_ONCE = 1 << 18, 1 << 10  # pairs and pictures: what bounds the memory
+_AT_ONCE, _CONFIRMED_AT_ONCE, _PICTURES_AT_ONCE = 1 << 18, 1 << 15, 1 << 9  # pairs and pictures: what bounds the memory
 _SEED = 20040601
 
 
@@ -65,50 +67,87 @@ Wanted = Callable[[int, Indices, Indices], NDArray[np.bool_]]
 """Which pairs of rows (first, second), the second under a symmetry, are to be looked at."""
 
 
-def find(thumbnails: NDArray[np.uint8], wanted: Wanted) -> Candidates:
-    """The pairs of ``thumbnails`` (n x SIDE x SIDE) that may be copies, each under its best symmetry; best first."""
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Thumbnails (n x SIDE x SIDE): those of ``pictures`` at ``rows``, copied only as they are looked at."""
+
+    pictures: NDArray[np.uint8]
+    rows: Indices
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: slice | Indices) -> NDArray[np.uint8]:
+        return self.pictures[self.rows[some]]
+
+
+def find(thumbnails: Thumbnails, wanted: Wanted) -> Candidates:
+    """The pairs of ``thumbnails`` that may be copies, each under its best symmetry; best first.
+
+    The memory is some 1.5 kilobytes a thumbnail, and some bytes a pair that shares a bucket.
+    """
     if len(thumbnails) < 2:
         return _joined([])
     scale = _Scale.of(thumbnails)
-    proposed = _all(len(thumbnails), wanted) if len(thumbnails) <= EVERY else _hashed(thumbnails, scale, wanted)
+    every = len(thumbnails) <= EVERY
+    proposed = _all(len(thumbnails), wanted) if every else _hashed(thumbnails, scale, wanted)
+    # Not a comprehension: it would keep the pairs of one symmetry while those of the next are sought.
+    return _best(_joined(list(starmap(partial(_confirmed, thumbnails, scale), proposed))))
+
+
+def _confirmed(thumbnails: Thumbnails, scale: _Scale, symmetry: int, pairs: Indices) -> Candidates:
+    """Those of ``pairs`` (``first * n + second``) whose thumbnails are alike under a symmetry."""
+    there = _frequencies(thumbnails, scale, symmetry)
+    back = there if _BACK[symmetry] == symmetry else _frequencies(thumbnails, scale, _BACK[symmetry])
     found = []
-    for symmetry, pairs in enumerate(proposed):
-        there = _frequencies(thumbnails, scale, symmetry)
-        back = there if _BACK[symmetry] == symmetry else _frequencies(thumbnails, scale, _BACK[symmetry])
-        for first, second in _portions(pairs, len(thumbnails)):
-            cosine = _moved(thumbnails, first, there[second], scale)
-            open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other
-            open_ = open_[np.argsort(second[open_], kind="stable")]
-            cosine[open_] = _moved(thumbnails, second[open_], back[first[open_]], scale)
-            found.append(Candidates(first, second, np.full(len(first), symmetry), cosine).take(cosine >= ALIKE))
-    return _best(_joined(found))
+    for first, second in _portions(pairs, len(thumbnails)):
+        cosine = _moved(thumbnails, first, there[second], scale)
+        open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other
+        open_ = open_[np.argsort(second[open_], kind="stable")]
+        cosine[open_] = _moved(thumbnails, second[open_], back[first[open_]], scale)
+        found.append(Candidates(first, second, np.full(len(first), symmetry), cosine).take(cosine >= ALIKE))
+    return _joined(found)
 
 
-def _all(count: int, wanted: Wanted) -> Iterator[Indices]:
-    """All pairs of ``count`` rows that are wanted, as ``first * n + second``, by symmetry."""
+def _all(count: int, wanted: Wanted) -> Iterator[tuple[int, Indices]]:
+    """Each symmetry with all pairs of ``count`` rows that are wanted, as ``first * n + second``."""
     first, second = np.triu_indices(count, 1)
     for symmetry in range(8):
         worth = wanted(symmetry, first, second)
-        yield first[worth] * count + second[worth]
+        yield symmetry, first[worth] * count + second[worth]
 
 
-def _hashed(thumbnails: NDArray[np.uint8], scale: _Scale, wanted: Wanted) -> list[Indices]:
-    """The pairs that share a bucket and agree in most bits, as ``first * n + second``, by symmetry."""
-    hashes = _hashes(thumbnails, scale, 0, _COSINES)
-    by_symmetry: list[list[Indices]] = [[] for _ in range(8)]
-    for symmetry in range(8):
-        for rows in (_COSINES, _TRIM):
-            asked = _hashes(thumbnails, scale, symmetry, rows)
-            pairs = _distinct(_near(hashes, asked, partial(wanted, symmetry)))
-            first, second = np.divmod(pairs, len(hashes))
-            back = first > second  # the first was found as what the second becomes, turned back
-            by_symmetry[symmetry].append(pairs[~back])
-            by_symmetry[_BACK[symmetry]].append(second[back] * len(hashes) + first[back])
-    return [_distinct(iter(some)) for some in by_symmetry]
+def _hashed(thumbnails: Thumbnails, scale: _Scale, wanted: Wanted) -> Iterator[tuple[int, Indices]]:
+    """Each symmetry with the pairs that share a bucket and agree in most bits, as ``first * n + second``."""
+    count, hashes = len(thumbnails), _hashes(thumbnails, scale, 0, _COSINES)
+
+    def found(symmetries: tuple[int, ...]) -> Iterator[Indices]:
+        """The pairs of some symmetries, each ``n * n`` above those of the one before."""
+        for symmetry in symmetries:
+            place, place_back = symmetries.index(symmetry), symmetries.index(_BACK[symmetry])
+            for rows in (_COSINES, _TRIM):
+                asked = _hashes(thumbnails, scale, symmetry, rows)
+                for first, second in _near(hashes, asked, partial(wanted, symmetry)):
+                    # Else the first was found as what the second becomes, turned back.
+                    places = np.where(first < second, place, place_back)
+                    yield (places * count + np.minimum(first, second)) * count + np.maximum(first, second)
+
+    for symmetries in _TOGETHER:
+        yield from _apart(symmetries, _distinct(found(symmetries)), count**2)
+
+
+def _apart(symmetries: tuple[int, ...], pairs: Indices, step: int) -> Iterator[tuple[int, Indices]]:
+    """Each symmetry with its ``pairs``, which lie ``step`` above those of the one before."""
+    begins = step * np.arange(len(symmetries))
+    parts = np.split(pairs, np.searchsorted(pairs, begins[1:]))
+    for symmetry, begin, part in zip(symmetries, begins, parts, strict=True):
+        yield symmetry, np.subtract(part, begin, out=part)
 
 
 _BACK = (0, 1, 2, 3, 4, 6, 5, 7)
 """The symmetry that undoes each: turning to the left undoes turning to the right."""
+_TOGETHER = ((0,), (1,), (2,), (3,), (4,), (5, 6), (7,))
+"""The symmetries, each beside the one that undoes it."""
 
 
 class _Scale(NamedTuple):
@@ -121,7 +160,7 @@ class _Scale(NamedTuple):
     matrix: Floats
 
     @classmethod
-    def of(cls, thumbnails: NDArray[np.uint8]) -> _Scale:
+    def of(cls, thumbnails: Thumbnails) -> _Scale:
         """From thumbnails, as far as there are enough to tell; of few, what is known of pictures in general."""
         count, total, squares = len(thumbnails), np.zeros(_FREQUENCIES**2), np.zeros(2 * (_FREQUENCIES**2,))
         for _, some in _by_portion(thumbnails):
@@ -166,7 +205,7 @@ def _low(pictures: NDArray[np.uint8], down: Floats | None = None, across: Floats
     return found
 
 
-def _by_portion(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+def _by_portion(thumbnails: Thumbnails) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """A few at a time, and where they stand: what is made of a thumbnail on the way takes several times its bytes."""
     for start in range(0, len(thumbnails), _PICTURES_AT_ONCE):
         place = slice(start, start + _PICTURES_AT_ONCE)
@@ -218,7 +257,7 @@ def _unit(frequencies: Floats) -> Floats:
     return np.ascontiguousarray(_normal(frequencies).reshape(len(frequencies), -1))
 
 
-def _frequencies(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int) -> Floats:
+def _frequencies(thumbnails: Thumbnails, scale: _Scale, symmetry: int) -> Floats:
     """The relative frequencies of pictures under a symmetry, as rows (n x K*K) of length 1."""
     found = np.empty((len(thumbnails), _FREQUENCIES**2), np.float32)
     for place, some in _by_portion(thumbnails):
@@ -226,7 +265,7 @@ def _frequencies(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int) ->
     return found
 
 
-def _hashes(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int, rows: Floats) -> NDArray[np.uint16]:
+def _hashes(thumbnails: Thumbnails, scale: _Scale, symmetry: int, rows: Floats) -> NDArray[np.uint16]:
     """The hash of each picture under a symmetry, _BANDS words of _BITS, of what ``rows`` (K x SIDE) make of it."""
     planes = np.random.default_rng(_SEED).standard_normal((_FREQUENCIES**2, _BANDS * _BITS), np.float32)
     found = np.empty((len(thumbnails), _BANDS), np.uint16)
@@ -238,8 +277,8 @@ def _hashes(thumbnails: NDArray[np.uint8], scale: _Scale, symmetry: int, rows: F
 
 def _near(
     plain: NDArray[np.uint16], others: NDArray[np.uint16], wanted: Callable[[Indices, Indices], NDArray[np.bool_]]
-) -> Iterator[Indices]:
-    """Pairs that share a bucket and agree in most bits, as ``first * n + second``, some more than once."""
+) -> Iterator[tuple[Indices, Indices]]:
+    """Rows of ``plain`` and of ``others`` that share a bucket and agree in most bits, some more than once."""
     whole, whole_others = (np.ascontiguousarray(words).view(np.uint64).T.copy() for words in (plain, others))
     for band in range(_BANDS):
         keys, asked = _keys(plain, band), _keys(others, band)
@@ -253,7 +292,7 @@ def _near(
             for some, some_others in zip(whole, whole_others, strict=True):
                 differ += np.bitwise_count(some[first] ^ some_others[second])
             alike = differ <= _UNLIKE
-            yield first[alike] * len(plain) + second[alike]
+            yield first[alike], second[alike]
 
 
 def _keys(words: NDArray[np.uint16], band: int) -> NDArray[np.uint32]:
@@ -300,27 +339,33 @@ def _once(numbers: Indices) -> Indices:
 
 
 def _portions(pairs: Indices, count: int) -> Iterator[tuple[Indices, Indices]]:
-    for start in range(0, len(pairs), _AT_ONCE // 8):
-        yield np.divmod(pairs[start : start + _AT_ONCE // 8], count)
+    for start in range(0, len(pairs), _CONFIRMED_AT_ONCE):
+        yield np.divmod(pairs[start : start + _CONFIRMED_AT_ONCE], count)
 
 
-def _moved(thumbnails: NDArray[np.uint8], first: Indices, others: Floats, scale: _Scale) -> Floats:
+def _moved(thumbnails: Thumbnails, first: Indices, others: Floats, scale: _Scale) -> Floats:
     """The cosine between each of ``others`` (m x K*K, length 1) and the nearest of what ``first`` (sorted) may become.
 
     That is the picture itself and what changes in it, to first order, when it is shifted or stretched along an axis.
     """
+    cosines = np.zeros(len(first), np.float32)
     rows, begin = np.unique(first, return_index=True)
-    if not len(rows):
-        return np.zeros(0, np.float32)
-    pictures = thumbnails[rows]
+    ends = np.append(begin[1:], len(first))
+    for start in range(0, len(rows), _PICTURES_AT_ONCE):
+        some = slice(start, start + _PICTURES_AT_ONCE)
+        for place, end, basis in zip(begin[some], ends[some], _moves(thumbnails[rows[some]], scale), strict=True):
+            cosines[place:end] = np.sqrt(((others[place:end] @ basis) ** 2).sum(axis=1))
+    return cosines
+
+
+def _moves(pictures: NDArray[np.uint8], scale: _Scale) -> Floats:
+    """Bases (n x K*K x 5) of the relative frequencies of pictures, shifted and stretched a little."""
     low = _low(pictures)
     changes = [_low(pictures, change) for change in (_SLOPE, _STRETCH)]
     changes += [_low(pictures, None, change) for change in (_SLOPE, _STRETCH)]
     space = [_relative(low, scale), *(scale.apply(change / _norm(low)) for change in changes)]
-    basis = np.linalg.qr(np.stack(space, axis=-1).reshape(len(rows), -1, len(space)))[0]
-    runs = zip(np.split(others, begin[1:]), basis, strict=True)
-    cosines: Floats = np.sqrt((np.concatenate([run @ one for run, one in runs]) ** 2).sum(axis=1))
-    return cosines
+    bases: Floats = np.linalg.qr(np.stack(space, axis=-1).reshape(len(pictures), -1, len(space)))[0]
+    return bases
 
 
 def _joined(parts: list[Candidates]) -> Candidates:

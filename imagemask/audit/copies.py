@@ -126,7 +126,8 @@ def findings(tree: Tree, fingerprints: NDArray[np.void], decode: Decode) -> Iter
         if len(members) > 1:
             yield _same(tree, members)
     shown = _Pictures(tree, fingerprints, groups)
-    wanted = candidates.find(fingerprints["thumbnail"][shown.first], shown.worth_comparing)
+    thumbnails = candidates.Thumbnails(fingerprints["thumbnail"], shown.first)
+    wanted = candidates.find(thumbnails, shown.worth_comparing)
     wanted = wanted.take(shown.among_closest(wanted))
     wanted = wanted.take(np.argsort(~shown.across(wanted), kind="stable"))
     yield from _altered(shown, _compared(shown, wanted.take(np.arange(len(wanted.first)) < MOST_COMPARED), decode))
@@ -382,6 +383,7 @@ def _clusters(pairs: Sequence[_Pair], count: int) -> list[set[int]]:
 def _left_over(shown: _Pictures, pairs: Candidates) -> Iterator[Finding]:
     if not len(pairs.first):
         return
-    rows = shown.first[np.unique(np.concatenate([pairs.first, pairs.second]))]
-    message = f"{len(pairs.first)} more pairs of {len(rows)} pictures look alike, and were not compared"
-    yield _finding(shown.tree, "AU119", np.sort(rows), message)
+    pictures = np.unique(np.concatenate([pairs.first, pairs.second])).tolist()
+    rows = np.sort(np.concatenate([shown.rows[one] for one in pictures]))
+    what = f"{names.counted(len(pairs.first), 'more pair')} of {names.counted(len(pictures), 'picture')}"
+    yield _finding(shown.tree, "AU119", rows, f"{what} that look alike: not compared")
