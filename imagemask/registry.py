@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType, UnionType
@@ -154,7 +155,8 @@ def _plug_in(point: EntryPoint) -> ModuleType:
         ) from error
 
 
-def _built_in() -> dict[str, str]:
+@cache
+def _built_in() -> Mapping[str, str]:
     package = importlib.import_module(BUILT_IN)
     return {
         module.name.replace("_", "-"): module.name

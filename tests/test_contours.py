@@ -87,6 +87,21 @@ def test_vertices_are_read_however_they_are_written_down(points, decimals, separ
     assert np.array_equal(found, np.array(points, float).reshape(-1, 2))
 
 
+@given(
+    points=st.lists(st.tuples(st.floats(0, 99_999), st.floats(0, 99_999)), min_size=1, max_size=20),
+    decimals=st.integers(0, 20),
+    end=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+)
+def test_what_is_read_at_once_is_what_is_read_line_by_line(points, decimals, end, last):
+    lines = end.join(f"{x:.{decimals}f},{y:.{decimals}f}" for x, y in points) + (end if last else "")
+    at_once, by_line = (outcome(read, text) for text in (lines, f"\n{lines}"))
+    if isinstance(by_line, CaseError):
+        assert by_line.code == at_once.code == "contour_too_large"
+    else:
+        assert np.array_equal(at_once, by_line)
+
+
 @pytest.mark.parametrize("line", ["1,2", "+1.0,-2", "1.,.5", "1e2,2E-1", "  1 , 2  ", "0001.500;2"])
 def test_these_are_vertices(line):
     assert read(line).shape == (1, 2)

@@ -6,6 +6,7 @@ import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
+import cv2
 import pytest
 import tasks
 from tasks import dead, die_at_three, die_once, double, fail_at_three
@@ -62,6 +63,11 @@ def test_workers_that_cannot_start_are_not_the_tasks_fault(monkeypatch):
     monkeypatch.setattr(pool, "_start_worker", tasks.fail_to_start)
     with pytest.raises(InputError, match="worker processes cannot start. Give --workers 1"):
         list(pool.run(double, range(3), workers=2, died=dead))
+
+
+def test_a_worker_has_one_thread_of_opencv():
+    with pool.processes(1) as executor:
+        assert executor.submit(cv2.getNumThreads).result() == 1
 
 
 def test_another_executor_takes_its_place():

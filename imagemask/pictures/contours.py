@@ -12,7 +12,9 @@ hole. OpenCV's ``fillPoly`` paints every pixel that the line touches: a disc of 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from imagemask.errors import CaseError
 
 Points = NDArray[np.float64]
 """Vertices, n x 2: x and y."""
+Indices = NDArray[np.int64]
 
 FARTHEST = 1e5
 """No vertex lies farther from the origin, in pixels: it would be in no picture."""
@@ -30,6 +33,7 @@ _MOST_VERTICES, _LONGEST_OUTLINE = 100_000, 200_000.0  # pixels along the outlin
 _NUMBER = r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 _VERTEX = re.compile(rf"\s*{_NUMBER}(?:\s*[,;]\s*|\s+){_NUMBER}\s*")
 _FOUR = re.compile(rf"\s*{_NUMBER}" + rf"[,;\s]\s*{_NUMBER}" * 3 + r"\s*")
+_PLAIN = re.compile(r"(?:[0-9]{1,5}(?:\.[0-9]{0,20})?+,[0-9]{1,5}(?:\.[0-9]{0,20})?+(?:\r?\n|\Z))*+")
 _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
@@ -87,13 +91,14 @@ def read_contour(path: Path) -> Points:
     CaseError ``missing_file``, ``unreadable_file``, ``bad_contour`` (a line that is no vertex), ``decimal_comma`` (four
     numbers, or two with a comma for a point?), ``contour_too_large``.
     """
-    points: list[tuple[float, float]] = []
-    for number, line in enumerate(_END_OF_LINE.split(_text(path)), start=1):
-        if line and not line.isspace():
-            points.append(_vertex(line, path, number))
-            if len(points) > _MOST_VERTICES:
-                raise _too_large(path, f"more than {_MOST_VERTICES} vertices")
-    found = np.array(points, np.float64).reshape(-1, 2)
+    text = _text(path)
+    if _PLAIN.fullmatch(text):  # as nearly all files are: line by line takes six times as long
+        numbers = list(map(float, text.replace(",", " ").split()))
+    else:
+        numbers = list(chain.from_iterable(islice(_vertices(text, path), _MOST_VERTICES + 1)))
+    found = np.array(numbers, np.float64).reshape(-1, 2)
+    if len(found) > _MOST_VERTICES:
+        raise _too_large(path, f"more than {_MOST_VERTICES} vertices")
     if float(np.abs(found - np.roll(found, 1, axis=0)).sum()) > _LONGEST_OUTLINE:
         raise _too_large(path, f"an outline of more than {_LONGEST_OUTLINE:.0f} pixels")
     return found
@@ -112,14 +117,16 @@ def fill(points: Points, shape: tuple[int, int]) -> Region:
     row, column = line // len(_LINES), x // _UNITS
     top, left = int(row.min()), int(column.min())
     rows, columns = int(row.max()) + 1 - top, int(column.max()) + 1 - left
-    # Everything left of a place on a line, as differences along the row, so that sums along it are coverage.
+    # Everything left of a place on a line, as differences along the row, so that sums along it are coverage: 0 at the
+    # end of each row, and the same from one place where it changes to the next.
     place = (row - top)[:, None] * (columns + 1) + column - left
     part, sign = x - column * _UNITS, np.array([-1, 1])
     steps = np.stack([(part - _UNITS) * sign, -part * sign])
-    cells = np.bincount(np.stack([place, place + 1]).ravel(), steps.ravel(), rows * (columns + 1))
-    coverage = cells.reshape(rows, columns + 1)
-    np.cumsum(coverage, axis=1, out=coverage)
-    mask = coverage[:, : min(columns, shape[1] - left)] >= _UNITS * len(_LINES) / 2
+    place, steps = _together(np.stack([place, place + 1]).ravel(), steps.ravel(), _UNITS.bit_length() + 1)
+    covered = np.cumsum(steps) >= _UNITS * len(_LINES) / 2
+    ends = np.append(place[1:], rows * (columns + 1))
+    mask = np.repeat(np.append(False, covered), np.append(place[0], ends - place))
+    mask = mask.reshape(rows, columns + 1)[:, : min(columns, shape[1] - left)]
     crossed = bool(np.abs(winding).max() > 1 or winding.min() < 0 < winding.max())
     return Region(mask, top, left, int((x[:, 1] - x[:, 0]).sum()) / (_UNITS * len(_LINES)), crossed)
 
@@ -170,6 +177,12 @@ def _text(path: Path) -> str:
         raise _bad(path, data.count(b"\n", 0, error.start) + 1, "is no text") from error
 
 
+def _vertices(text: str, path: Path) -> Iterator[tuple[float, float]]:
+    for number, line in enumerate(_END_OF_LINE.split(text), start=1):
+        if line and not line.isspace():
+            yield _vertex(line, path, number)
+
+
 def _vertex(line: str, path: Path, number: int) -> tuple[float, float]:
     match = _VERTEX.fullmatch(line) if len(line) <= _LONGEST_LINE else None
     if match is None:
@@ -197,7 +210,7 @@ def _too_large(path: Path, what: str) -> CaseError:
     return CaseError("contour_too_large", f"{path.name} holds {what}", file=path, remedy=remedy)
 
 
-def _spans(points: Points, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _spans(points: Points, shape: tuple[int, int]) -> tuple[Indices, Indices, Indices]:
     """Where lines run inside an outline: the line of each span, its two ends (m x 2), and how often it is wound around.
 
     Lines are counted from the top of the picture; ends are in units from its left edge, and within it.
@@ -205,16 +218,21 @@ def _spans(points: Points, shape: tuple[int, int]) -> tuple[NDArray[np.int64], N
     right = shape[1] * _UNITS
     line, x, turn = _crossings(points, (np.arange(shape[0])[:, None] * _UNITS + _LINES).ravel())
     np.clip(x, 0, right, out=x)
-    order = np.argsort(line * (right + 1) + x, kind="stable")
-    line, x = line[order], x[order]
-    winding = np.cumsum(turn[order])  # 0 at the end of each line, for the outline is closed
+    width = right.bit_length()
+    place, turn = _together((line << width) + x, turn, 2)
+    line, x = place >> width, place & (1 << width) - 1
+    winding = np.cumsum(turn)  # 0 at the end of each line, for the outline is closed
     inside = (winding[:-1] != 0) & (x[:-1] < x[1:])
     return line[:-1][inside], np.stack([x[:-1], x[1:]], axis=1)[inside], winding[:-1][inside]
 
 
-def _crossings(
-    points: Points, lines: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _together(place: Indices, value: Indices, bits: int) -> tuple[Indices, Indices]:
+    """Places in order, each with its value, of so many bits with its sign: sorted as one number, which is faster."""
+    both = np.sort((place << bits) + value + (1 << bits - 1))
+    return both >> bits, (both & (1 << bits) - 1) - (1 << bits - 1)
+
+
+def _crossings(points: Points, lines: Indices) -> tuple[Indices, Indices, Indices]:
     """Where an outline crosses lines, given by their y: which one, at what x (half up), 1 downwards or -1 upwards."""
     start = np.rint(points * _GRID).astype(np.int64) * (_UNITS // _GRID) + _UNITS // 2
     run = np.roll(start, -1, axis=0) - start
