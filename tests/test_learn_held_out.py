@@ -144,6 +144,16 @@ def test_what_is_predicted_for_a_pair_is_its_own(made):
         assert np.array_equal(one.probabilities[..., 0], one.truth)
 
 
+def test_memory_that_does_not_suffice_is_said_with_what_helps(made):
+    class Full:
+        def predict_on_batch(self, _stack):
+            raise MemoryError("RESOURCE_EXHAUSTED: OOM when allocating")
+
+    with pytest.raises(InputError, match="do not fit into memory") as caught:
+        list(predictions(of_run(made[1], "test"), Full()))
+    assert "more memory" in caught.value.remedy  # evaluate has no --batch-size
+
+
 def test_some_rows_alone(made):
     held = of_run(made[1], "test")
     some = held.rows.iloc[[2, 0]]

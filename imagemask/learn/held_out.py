@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imagemask import images, manifest
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.learn import dataset, fit, infer
+from imagemask.learn import dataset, fit, views
 from imagemask.learn.dataset import Dataset
 from imagemask.learn.infer import Probabilities
 from imagemask.learn.run import SPLIT, Run
+from imagemask.learn.views import Whole
 from imagemask.names import some
 from imagemask.split import Assignment, by_fold, read_assignment
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Of = TypeVar("Of")
 
 _SEEN = {"test": ("train", "valid"), "valid": ("train",), "train": ()}
 """For each set, the sets that a run has learnt from by the time that it is scored on it."""
@@ -118,33 +120,22 @@ def predictions(held: HeldOut, model: Any, rows: pd.DataFrame | None = None) -> 
 
     Raises InputError for a pair that cannot be read.
     """
-    waiting: deque[tuple[Any, NDArray[np.uint8], NDArray[np.uint8]]] = deque()
-
-    def pictures() -> Iterator[NDArray[np.uint8]]:
-        for row in (held.rows if rows is None else rows).itertuples(index=False):
-            image, truth = _pair(held.data, row)
-            waiting.append((row, image, truth))
-            yield image
-
-    for probabilities in at_own_size(held.run, model, pictures()):
-        yield Predicted(*waiting.popleft(), probabilities)
+    pairs = ((row, *_pair(held.data, row)) for row in (held.rows if rows is None else rows).itertuples(index=False))
+    for (row, image, truth), probabilities in at_own_size(held.run, model, ((pair, pair[1]) for pair in pairs)):
+        yield Predicted(row, image, truth, probabilities)
 
 
-def at_own_size(run: Run, model: Any, pictures: Iterable[NDArray[np.uint8]]) -> Iterator[Probabilities]:
-    """The probabilities of each picture (uint8 HxW or HxWx3, of any size) at its own size, in order."""
+def at_own_size(
+    run: Run, model: Any, pictures: Iterable[tuple[Of, NDArray[np.uint8]]]
+) -> Iterator[tuple[Of, Probabilities]]:
+    """What each picture is of, and its probabilities at its own size, in order.
+
+    Pictures are uint8, HxW or HxWx3, as a build with the recipe of ``run`` writes them.
+    """
     record = run.record
-    places: deque[fit.Placement] = deque()
-
-    def inputs() -> Iterator[NDArray[np.uint8]]:
-        for picture in pictures:
-            fitted, place = fit.fit(
-                fit.in_channels(picture, record.channels), record.height, record.width, background=record.background
-            )
-            places.append(place)
-            yield fitted
-
-    for probabilities in infer.probabilities(model, inputs(), batch_size=record.batch_size):
-        yield fit.restore(probabilities, places.popleft())
+    whole = ((of, Whole(fit.in_channels(one, record.channels), record, written=True)) for of, one in pictures)
+    remedy = "Stop what else is running, or evaluate on a machine with more memory"
+    yield from views.predicted(model, whole, batch_size=record.batch_size, remedy=remedy)
 
 
 def _assigned(run: Run, place: Path) -> Assignment | None:

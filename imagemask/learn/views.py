@@ -50,12 +50,15 @@ class View(Protocol):
 
 
 class Whole:
-    """A whole picture, at the recipe's size, and at the network's. Of equal sizes nothing is touched."""
+    """A whole picture, at the recipe's size, where it is not of a build, ``written``; and at the network's.
+
+    Of equal sizes nothing is touched.
+    """
 
     count = 1
 
-    def __init__(self, picture: Bytes, record: Record) -> None:
-        sized, self._recipe = _sized(picture, record)
+    def __init__(self, picture: Bytes, record: Record, *, written: bool = False) -> None:
+        sized, self._recipe = (picture, None) if written else _sized(picture, record)
         self._input, self._network = fit.fit(sized, record.height, record.width, background=record.background)
         self._found: Probabilities | None = None
 
@@ -133,12 +136,17 @@ class Steps:
 
 
 def predicted(
-    model: keras.Model, views: Iterable[tuple[Of, View]], *, batch_size: int, flips: bool
+    model: keras.Model,
+    views: Iterable[tuple[Of, View]],
+    *,
+    batch_size: int,
+    flips: bool = False,
+    remedy: str = "",
 ) -> Iterator[tuple[Of, Probabilities]]:
     """What each view is of, and its probabilities at its own size, in order.
 
     Inputs fill batches across views; where there are fewer than a batch of them, the batch is as small. Raises
-    InputError that names the batch size to try where memory does not suffice, and what ``views`` raises.
+    InputError where memory does not suffice, with ``remedy``, or the batch size to try; and what ``views`` raises.
     """
     waiting: deque[tuple[Of, View]] = deque()
     head, rest = _at_least(batch_size, views)
@@ -151,7 +159,7 @@ def predicted(
 
     found = infer.probabilities(model, inputs(), batch_size=size, flips=flips)
     left = 0
-    for probabilities in _explained(found, size):
+    for probabilities in _explained(found, size, remedy):
         of, view = waiting[0]
         left = (left or view.count) - 1
         view.add(probabilities)
@@ -171,14 +179,15 @@ def _at_least(count: int, views: Iterable[tuple[Of, View]]) -> tuple[deque[tuple
     return head, rest
 
 
-def _explained(found: Iterator[Probabilities], size: int) -> Iterator[Probabilities]:
+def _explained(found: Iterator[Probabilities], size: int, remedy: str) -> Iterator[Probabilities]:
     try:
         yield from found
     except Exception as error:
         if not backend.ran_out_of_memory(error):
             raise
         smaller = f"--batch-size {size // 2}" if size > 1 else "on a machine with more memory"
-        raise InputError(f"{size} pictures at a time do not fit into memory", remedy=f"Try {smaller}") from error
+        reason = f"{size} pictures at a time do not fit into memory"
+        raise InputError(reason, remedy=remedy or f"Try {smaller}") from error
 
 
 def _sized(picture: Bytes, record: Record) -> tuple[Bytes, fit.Placement | None]:

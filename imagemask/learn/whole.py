@@ -7,7 +7,6 @@ dataset holds the slice, the pixels must be the very same: a raw folder that cha
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,15 +150,8 @@ def _cases_of(held: HeldOut, cases: Sequence[Case]) -> list[Case]:
 
 def _volume(held: HeldOut, case: Case, reader: _Reader, model: Any) -> Volume:
     found = Volume(case.id, case.patient or case.group or case.id, *np.zeros((3, len(held.data.labels)), np.int64))
-    waiting: deque[Slice] = deque()
-
-    def pictures() -> Iterator[NDArray[np.uint8]]:
-        for piece in reader.slices(case):
-            waiting.append(piece)
-            yield np.asarray(piece.image, np.uint8)
-
-    for probabilities in held_out.at_own_size(held.run, model, pictures()):
-        piece = waiting.popleft()
+    pictures = ((piece, np.asarray(piece.image, np.uint8)) for piece in reader.slices(case))
+    for piece, probabilities in held_out.at_own_size(held.run, model, pictures):
         labels = infer.decide(probabilities, held.run.threshold)
         found.add(piece.mask.astype(np.uint8, copy=False), labels, piece.spacing)
     return found

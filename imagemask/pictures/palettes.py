@@ -125,15 +125,16 @@ def _exactly(pixels: NDArray[Any], colours: Mapping[Colour, int]) -> Read | None
     if pixels.dtype != np.uint8 or pixels.ndim != 3:
         return None
     codes = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]
-    labels, known, seen = np.zeros(codes.shape, np.uint16), codes == _OPAQUE, 0
-    for (red, green, blue), label in colours.items():
-        here = codes == (_OPAQUE | red | green << 8 | blue << 16)
-        if here.any():
-            known |= here
-            labels += here * np.uint16(label)
-            seen += 1
-    if not known.all():
-        return None
+    known = {_OPAQUE | red | green << 8 | blue << 16: label for (red, green, blue), label in colours.items()}
+    labels, left, seen = np.zeros(codes.shape, np.uint16), codes != _OPAQUE, 0
+    while left.any():  # a picture has one class or two of eight: only those are looked for that it has
+        code = int(codes.flat[int(left.argmax())])
+        if code not in known:
+            return None
+        here = codes == code
+        labels += here * np.uint16(known[code])
+        left &= ~here
+        seen += 1
     return labels, ("several_classes",) if seen > 1 else ()
 
 
