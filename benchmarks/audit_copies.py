@@ -288,8 +288,10 @@ def rates(real: Path) -> None:
 def left_over(sets: Sequence[Pictures]) -> str:
     """A table of what AU119 says of copies where none are compared: all that looks alike is left over then."""
     most, copies.MOST_COMPARED = copies.MOST_COMPARED, 0
-    counts = [recall(data, [("AU110", "AU119")], known=True) for data in sets]
-    copies.MOST_COMPARED = most
+    try:
+        counts = [recall(data, [("AU110", "AU119")], known=True) for data in sets]
+    finally:
+        copies.MOST_COMPARED = most
     lines = []
     for kind in KINDS:
         found = [one[kind][0] for one in counts]

@@ -109,7 +109,9 @@ def trained(work: Path, asked: argparse.Namespace, epochs: int) -> tuple[Path, f
             time.sleep(0.05)
             ends += [time.perf_counter()] * (finished(out / "history.csv") - len(ends))
         going.result()
-    return out, (ends[-1] - ends[0]) / max(1, epochs - 1)
+    if len(ends) < 2:
+        raise RuntimeError(f"{out}: {len(ends)} epochs are too few to be timed: give more --minutes")
+    return out, (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
 def finished(history: Path) -> int:

@@ -1,8 +1,8 @@
 """The sides that are ours, for every benchmark of building: one worker in this process, and a crew of processes.
 
 Each runs in a process of its own. What it imports comes before the clock, for a worker imports once and builds
-hundreds of cases. What builds is settled as a worker of a pool is (``pool.settle``): one OpenCV thread, so that one
-worker is one worker, and memory that is kept. The floor has the one thread, and the allocator as it comes.
+hundreds of cases. What builds is settled as a worker of a pool is (``pool.settle``), and so is the floor: one OpenCV
+thread, so that one worker is one worker, and memory that is kept.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ def as_asked(source: str, raw: Path, out: Path, asked: str) -> Any:
 
 def imports(source: str) -> None:
     """What a build of this source imports, early."""
-    import cv2
     import pandas as pd  # noqa: F401
     from PIL import Image
 
-    from imagemask import augment, images, masks, pixels, registry, split  # noqa: F401
+    from imagemask import augment, images, masks, pixels, pool, registry, split  # noqa: F401
 
     if source in VOLUMES:
         from imagemask.volumes import content, dicom, geometry, nifti, pairs  # noqa: F401
     Image.init()
-    cv2.setNumThreads(1)
+    pool.settle()
     registry.load(source)
 
 
@@ -45,10 +44,8 @@ def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
     processors in all threads.
     """
     from imagemask import build as library
-    from imagemask import pool
 
     imports(source)
-    pool.settle()
     job = as_asked(source, raw, out, asked)
 
     def work() -> dict[str, float]:
@@ -78,7 +75,6 @@ def crew(source: str, raw: Path, out: Path, workers: int, asked: str = "{}") -> 
     cases = library.discover(job)
     for folder in (one_case.IMAGES, one_case.MASKS, library.fragments.FOLDER):
         files.make_folder(out / folder)
-    pool.settle()
     begin = time.perf_counter()
     executor = pool.in_process(1) if workers == 1 else pool.processes(workers)
     there: set[int] = set()

@@ -93,8 +93,8 @@ def labels(pair: Slice, values: Mapping[int, str]) -> Slice:
     mask = pair.mask
     declared = sorted(values)
     most = len(declared)
-    if declared == list(range(1, most + 1)) and mask.dtype == np.uint8 and mask.max(initial=0) <= most:
-        return pair  # class ids already, as those are that we draw ourselves
+    if most and declared == list(range(1, most + 1)) and mask.dtype == np.uint8 and mask.max(initial=0) <= most:
+        return dataclasses.replace(pair, mask=mask.copy())  # class ids already; the generator may use its array again
     classes: NDArray[np.uint8] = (mask == declared[0]).view(np.uint8)
     for number, value in enumerate(declared[1:], start=2):
         classes += (mask == value).view(np.uint8) * np.uint8(number)

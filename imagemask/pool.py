@@ -67,13 +67,14 @@ def _start_worker() -> None:
 def settle() -> None:
     """Make this process a worker: one OpenCV thread, for there is a worker a processor; and memory that is kept.
 
-    The GNU allocator hands the pages of every large array back when it is freed, to have them zeroed and mapped again
-    for the next: an eighth of what a picture costs. Now up to 128 MiB stay; arrays above 32 MiB go back as before.
+    The GNU allocator gives the pages of large arrays back as they are freed, and the next ones are zeroed and mapped
+    again: an eighth of what a picture costs. Now those of up to 32 MiB stay, never more than a case has needed at once;
+    of what is free at the end of the heap, what is beyond 128 MiB goes back.
     """
     import cv2
 
     cv2.setNumThreads(1)
-    with suppress(OSError, AttributeError):  # another system's allocator
+    with suppress(OSError, AttributeError, TypeError):  # another system's allocator
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, 128 << 20)

@@ -45,7 +45,7 @@ def turned(picture, symmetry):
 
 
 def all_of(thumbnails):
-    """Every thumbnail of an array, from the last to the first: rows need not be in order."""
+    """Every thumbnail of an array, which are kept in another order: rows need not be in order."""
     return candidates.Thumbnails(thumbnails[::-1], np.arange(len(thumbnails))[::-1])
 
 

@@ -195,6 +195,20 @@ def test_memory_that_does_not_suffice_names_the_batch_size_to_try():
         list(views.predicted(Wrong(), [(0, view)], batch_size=1, flips=False))
 
 
+def test_a_picture_that_cannot_be_read_is_no_lack_of_memory():
+    class Sound:
+        def predict_on_batch(self, stack):
+            return np.zeros((*stack.shape[:3], 1), np.float32)
+
+    def some():
+        for number in range(6):
+            yield number, Steps(record()).view(np.zeros((32, 128, 1), np.uint8))
+        raise CaseError("unreadable_file", "x: out of memory")
+
+    with pytest.raises(CaseError, match="x: out of memory"):
+        list(views.predicted(Sound(), some(), batch_size=2))
+
+
 def test_a_result_before_its_time_is_refused():
     with pytest.raises(ValueError, match=r"no probabilities"):
         Whole(np.zeros((32, 32, 1), np.uint8), record()).result()

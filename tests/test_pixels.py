@@ -189,6 +189,13 @@ def test_one_class_is_written_as_255():
     assert pixels.to_mask(classes, {7: 255}).tolist() == [[0, 255]]
 
 
+def test_labels_are_no_view_of_the_generators_array():
+    mask = np.array([[0, 1], [2, 0]], np.uint8)
+    classes = pixels.labels(pair(np.zeros((2, 2)), mask), {1: "a", 2: "b"}).mask
+    mask[:] = 0
+    assert classes.tolist() == [[0, 1], [2, 0]]
+
+
 def test_bool_masks_are_labels():
     mask = np.array([[True, False]])
     assert pixels.labels(pair(np.zeros((1, 2)), mask), {1: "a"}).mask.tolist() == [[1, 0]]

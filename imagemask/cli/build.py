@@ -83,7 +83,7 @@ def _callback(name: str, fields: list[str]) -> Callable[..., None]:
 def _run(
     name: str, recipe: dict[str, Any], options: dict[str, Any], *, dry_run: bool, as_json: bool, **given: Any
 ) -> None:
-    from imagemask import archives
+    from imagemask import archives, pool
     from imagemask import build as library
 
     allowed = given.pop("allow_checksum_mismatch")
@@ -100,6 +100,8 @@ def _run(
     if dry_run:
         _print_estimate(job, how, as_json)
         return
+    if how.workers == 1:
+        pool.settle()  # this process is the worker
     bar = show.Bar(f"build {job.recipe.name}")
     try:
         built = library.run(job, how, started=bar.start, progress=bar.step)

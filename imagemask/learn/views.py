@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imagemask import pixels
-from imagemask.errors import CaseError, InputError
+from imagemask.errors import CaseError, ImagemaskError, InputError
 from imagemask.learn import backend, fit, infer
 from imagemask.learn.infer import Probabilities
 from imagemask.learn.run import Record
@@ -183,8 +183,8 @@ def _explained(found: Iterator[Probabilities], size: int, remedy: str) -> Iterat
     try:
         yield from found
     except Exception as error:
-        if not backend.ran_out_of_memory(error):
-            raise
+        if isinstance(error, ImagemaskError) or not backend.ran_out_of_memory(error):
+            raise  # of a picture that could not be read, whatever its reason says
         smaller = f"--batch-size {size // 2}" if size > 1 else "on a machine with more memory"
         reason = f"{size} pictures at a time do not fit into memory"
         raise InputError(reason, remedy=remedy or f"Try {smaller}") from error
