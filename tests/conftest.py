@@ -19,6 +19,11 @@ settings.register_profile(
 settings.load_profile("imagemask")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes stay out of the names of tests: compressed ones hold the time, and side by side names must be the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="module")
 def no_waiting_for_the_disk():
     """Every unpacking of an archive ends by waiting for the disk, which is slow where others write, too."""
