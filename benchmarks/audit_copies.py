@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -24,7 +23,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
-from measure import machine
+from measure import command, machine
 
 from imagemask import images, manifest
 from imagemask.audit import copies
@@ -74,14 +73,10 @@ def built(
 ) -> Pictures:
     """A dataset of ours: of real volumes, or of a phantom whose slices have ``size`` rows and columns."""
 
-    def call(*words: str) -> None:
-        command = [sys.executable, "-m", "imagemask", *words]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
     folder.mkdir(parents=True)
     if raw is None:
-        call("phantom", source, "--patients", "24", *(("--size", str(size)) if size else ()))
-    call("build", source, *options, *(("--raw", str(raw), "--keep-empty") if raw else ()))
+        command("phantom", source, "--patients", "24", *(("--size", size) if size else ()), cwd=folder)
+    command("build", source, *options, *(("--raw", raw, "--keep-empty") if raw else ()), cwd=folder)
     dataset = folder / "datasets" / source
     rows = manifest.read(dataset)
     who = rows["patient"].where(rows["patient"] != "", rows["case"])

@@ -106,7 +106,9 @@ def _confirmed(thumbnails: Thumbnails, scale: _Scale, symmetry: int, pairs: Indi
         open_ = np.flatnonzero((cosine >= _HALFWAY) & (cosine < ALIKE))  # either may be the crop of the other
         open_ = open_[np.argsort(second[open_], kind="stable")]
         cosine[open_] = _moved(thumbnails, second[open_], back[first[open_]], scale)
-        found.append(Candidates(first, second, np.full(len(first), symmetry), cosine).take(cosine >= ALIKE))
+        lower, higher = np.minimum(first, second), np.maximum(first, second)
+        symmetries = np.where(first < second, symmetry, _BACK[symmetry])
+        found.append(Candidates(lower, higher, symmetries, cosine).take(cosine >= ALIKE))
     return _joined(found)
 
 
@@ -122,33 +124,21 @@ def _hashed(thumbnails: Thumbnails, scale: _Scale, wanted: Wanted) -> Iterator[t
     """Each symmetry with the pairs that share a bucket and agree in most bits, as ``first * n + second``."""
     count, hashes = len(thumbnails), _hashes(thumbnails, scale, 0, _COSINES)
 
-    def found(symmetries: tuple[int, ...]) -> Iterator[Indices]:
-        """The pairs of some symmetries, each ``n * n`` above those of the one before."""
-        for symmetry in symmetries:
-            place, place_back = symmetries.index(symmetry), symmetries.index(_BACK[symmetry])
-            for rows in (_COSINES, _TRIM):
-                asked = _hashes(thumbnails, scale, symmetry, rows)
-                for first, second in _near(hashes, asked, partial(wanted, symmetry)):
-                    # Else the first was found as what the second becomes, turned back.
-                    places = np.where(first < second, place, place_back)
-                    yield (places * count + np.minimum(first, second)) * count + np.maximum(first, second)
+    def found(symmetry: int) -> Iterator[Indices]:
+        for rows in (_COSINES, _TRIM):
+            asked = _hashes(thumbnails, scale, symmetry, rows)
+            for first, second in _near(hashes, asked, partial(wanted, symmetry)):
+                if _BACK[symmetry] == symmetry:  # the one way round is as good as the other
+                    yield np.minimum(first, second) * count + np.maximum(first, second)
+                else:
+                    yield first * count + second
 
-    for symmetries in _TOGETHER:
-        yield from _apart(symmetries, _distinct(found(symmetries)), count**2)
-
-
-def _apart(symmetries: tuple[int, ...], pairs: Indices, step: int) -> Iterator[tuple[int, Indices]]:
-    """Each symmetry with its ``pairs``, which lie ``step`` above those of the one before."""
-    begins = step * np.arange(len(symmetries))
-    parts = np.split(pairs, np.searchsorted(pairs, begins[1:]))
-    for symmetry, begin, part in zip(symmetries, begins, parts, strict=True):
-        yield symmetry, np.subtract(part, begin, out=part)
+    for symmetry in range(8):
+        yield symmetry, _distinct(found(symmetry))
 
 
 _BACK = (0, 1, 2, 3, 4, 6, 5, 7)
 """The symmetry that undoes each: turning to the left undoes turning to the right."""
-_TOGETHER = ((0,), (1,), (2,), (3,), (4,), (5, 6), (7,))
-"""The symmetries, each beside the one that undoes it."""
 
 
 class _Scale(NamedTuple):
