@@ -43,6 +43,16 @@ def encoded(picture, kind, **options):
     return file.getvalue()
 
 
+def chunk(name, content):
+    """A part of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(header, pixels):
+    parts = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
 @pytest.fixture
 def put(tmp_path):
     """Writes bytes to a file whose name says nothing about them."""
@@ -170,6 +180,23 @@ def test_gamma_and_profiles_are_ignored(put):
     np.testing.assert_array_equal(images.read_image(put(data[:33] + chunk + data[33:])), COLOURS)
 
 
+SAID = {b"gAMA": struct.pack(">I", 100_000), b"pHYs": bytes(9), b"sRGB": b"\0", b"tIME": bytes(7)}
+TOLD = {b"tRNS": bytes(6), b"tEXt": b"Title\0a", b"sBIT": b"\5\6\5"}
+
+
+@given(OURS, st.sampled_from([0, 1, 6, 9]), st.sets(st.sampled_from([*SAID, *TOLD])))
+def test_a_png_is_what_pillow_makes_of_it_whatever_else_it_says(tmp_path_factory, array, level, names):
+    """Those that are plain OpenCV decodes, which would make an alpha channel of tRNS."""
+    data = images.encode_png(array, level=level)
+    if array.ndim == 2:
+        names -= {b"tRNS", b"sBIT"}  # of another length
+    said = b"".join(chunk(name, (SAID | TOLD)[name]) for name in sorted(names))
+    path = tmp_path_factory.mktemp("png") / "a.png"
+    path.write_bytes(data[:33] + said + data[33:])
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(images.read_image(path), np.asarray(picture))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_of_several_frames_the_first_is_read(put, kind):
     first, second = Image.fromarray(GREY), Image.fromarray(255 - GREY)
@@ -281,14 +308,6 @@ def test_a_grey_mask_of_few_bits_keeps_its_numbers(put, bits):
     data = png(struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0), zlib.compress(rows))
     np.testing.assert_array_equal(images.read_mask(put(data)), labels)
     np.testing.assert_array_equal(images.read_image(put(data)), labels * (255 // (2**bits - 1)))
-
-
-def png(header, pixels):
-    chunks = [(b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")]
-    packed = [
-        struct.pack(">I", len(one)) + name + one + struct.pack(">I", zlib.crc32(name + one)) for name, one in chunks
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
