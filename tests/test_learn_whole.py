@@ -277,4 +277,4 @@ def test_the_reader_of_cases_is_that_of_the_build(lung):
     assert {one.case: (one.slices, one.empty_slices) for one in found.volumes} == {
         case: manifest.slice_counts(held.data.folder, case) for case in held.cases
     }
-    assert whole.Whole().volumes == ()
+    assert whole.Volumes().volumes == ()

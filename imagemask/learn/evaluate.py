@@ -37,7 +37,7 @@ from imagemask.learn.patients import per_patient
 from imagemask.learn.pooled import PooledScores
 from imagemask.learn.run import Run
 from imagemask.learn.thresholds import Thresholds
-from imagemask.learn.whole import Failure, Volume, Whole
+from imagemask.learn.whole import Unscored, Volume, Volumes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class Evaluation:
     statement: str
     notes: tuple[str, ...]
     measures: tuple[Measure, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[Unscored, ...]
 
     def value(self, metric: str) -> float:
         """The value of a measure, over all classes. Raises KeyError for one that there is not."""
@@ -120,7 +120,7 @@ def evaluate(
     for done, one in enumerate(held_out.predictions(held, model), start=1):
         tally.add(one)
         _tell(notify, f"score {split}", done, len(held.rows))
-    volumes = Whole()
+    volumes = Volumes()
     if raw is not None:
         volumes = whole.score(held, raw, model, partial(_tell, notify, "whole volumes"))
     found = tuple(tally.measures(volumes.volumes))

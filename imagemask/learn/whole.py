@@ -88,7 +88,7 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Unscored:
     """A case that was not scored: the file at fault, relative to the raw folder, where it is one; why; what to do."""
 
     case: str
@@ -98,14 +98,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Volumes:
     """The volumes of a set, by case, and the cases that could not be scored."""
 
     volumes: Sequence[Volume] = ()
-    failures: Sequence[Failure] = field(default_factory=tuple)
+    failures: Sequence[Unscored] = field(default_factory=tuple)
 
 
-def score(held: HeldOut, raw: Path, model: Any, progress: Callable[[int, int], None] | None = None) -> Whole:
+def score(held: HeldOut, raw: Path, model: Any, progress: Callable[[int, int], None] | None = None) -> Volumes:
     """Predict every slice of the cases of ``held`` below ``raw``, and count. ``progress(done, cases)`` as each ends.
 
     A case that cannot be read, is missing, or is not what the dataset was built from becomes a failure, and the rest is
@@ -119,7 +119,7 @@ def score(held: HeldOut, raw: Path, model: Any, progress: Callable[[int, int], N
     volumes: list[Volume] = []
     missing = sorted(set(held.cases) - {case.id for case in cases})
     failures = [
-        Failure(case, "", f"it is not in {raw}", "Give --raw the folder that it was built from") for case in missing
+        Unscored(case, "", f"it is not in {raw}", "Give --raw the folder that it was built from") for case in missing
     ]
     for number, case in enumerate(cases, start=1):
         try:
@@ -128,7 +128,7 @@ def score(held: HeldOut, raw: Path, model: Any, progress: Callable[[int, int], N
             failures.append(_failure(case, error, raw.absolute()))
         if progress:
             progress(number, len(cases))
-    return Whole(_pooled(volumes), sorted(failures, key=lambda one: one.case))
+    return Volumes(_pooled(volumes), sorted(failures, key=lambda one: one.case))
 
 
 def require_folder(raw: Path) -> None:
@@ -157,9 +157,9 @@ def _volume(held: HeldOut, case: Case, reader: _Reader, model: Any) -> Volume:
     return found
 
 
-def _failure(case: Case, error: CaseError, raw: Path) -> Failure:
+def _failure(case: Case, error: CaseError, raw: Path) -> Unscored:
     file = relative(error.file, raw) if error.file else ""
-    return Failure(case.id, file, error.reason.replace(f"{raw}/", ""), error.remedy)
+    return Unscored(case.id, file, error.reason.replace(f"{raw}/", ""), error.remedy)
 
 
 def _pooled(volumes: list[Volume]) -> list[Volume]:
