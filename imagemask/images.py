@@ -34,6 +34,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGIC = {png.SIGNATURE: "PNG", _JPEG: "JPEG", b"BM": "BMP"} | dict.fromkeys(_TIFF, "TIFF")
 _ORIENTATION, _BITS = 0x0112, 0x0102  # tags of TIFF and EXIF
 _INVERSE = {6: 8, 8: 6}
+_LONGEST = 1_000_000  # the longest side of a PNG that OpenCV takes
 
 
 def read_image(path: Path, *, like: tuple[int, int] | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -126,15 +127,16 @@ def encode_png(array: NDArray[np.uint8], *, level: int) -> bytes:
 def decode_png(data: bytes) -> NDArray[np.uint8]:
     """The pixels of a PNG of ours: uint8, HxW or HxWx3 in RGB order.
 
-    Strict: each part's checksum, the end, 8 bits, grey or RGB. Raises CaseError ``empty_file``, ``damaged_image``,
-    ``image_bomb`` or ``unsupported_image``.
+    Strict: each part's checksum, the end, 8 bits, grey or RGB, nothing transparent. Raises CaseError ``empty_file``,
+    ``damaged_image``, ``image_bomb`` or ``unsupported_image``.
     """
     if not data:
         raise CaseError("empty_file", "the PNG is empty", remedy=DAMAGED)
     found = png.check(data)
     _require_size(found.width, found.height)
-    if found.depth != 8 or found.colour not in (png.GREY, png.RGB):
-        reason = f"a PNG of {found.depth} bits, colour type {found.colour}, is not one of ours"
+    if not found.plain:
+        chunks = " ".join(sorted(name.decode("latin-1") for name in found.chunks))
+        reason = f"a PNG of {found.depth} bits, colour type {found.colour}, with {chunks}, is not one of ours"
         raise CaseError("unsupported_image", reason, remedy=DAMAGED)
     pixels = _by_opencv(data)
     if pixels is None or pixels.ndim != (3 if found.colour == png.RGB else 2):
@@ -216,10 +218,9 @@ def _samples(picture: Any, kind: str, path: Path, *, indices: bool) -> tuple[NDA
     """
     depth = 8
     if kind == "PNG":
-        found = png.check(data := _bytes(path))
-        depth = found.depth
-        if found.plain and (pixels := _by_opencv(data)) is not None:
-            return pixels, 1  # Pillow takes 1.5 times as long
+        plain, depth = _plain_png(path)
+        if plain is not None:
+            return plain, 1
     elif kind == "TIFF" and len(picture.getbands()) > 1:
         depth = max(picture.tag_v2.get(_BITS, (8,)))
     turn = _orientation(picture)
@@ -230,6 +231,19 @@ def _samples(picture: Any, kind: str, path: Path, *, indices: bool) -> tuple[NDA
         pixels = pixels // (255 // (2**depth - 1))  # Pillow stretches 1, 2 and 4 bits to 0..255
     # Both libraries turn a TIFF by themselves; the stored pixels are wanted here.
     return _turned(pixels, _INVERSE.get(turn, turn)) if kind == "TIFF" else pixels, turn
+
+
+def _plain_png(path: Path) -> tuple[NDArray[Any] | None, int]:
+    """The pixels of a plain PNG, else None; and the bits of a sample.
+
+    Pillow takes 1.5 times as long, and fills up with black where the compressed pixels end too early.
+    """
+    found = png.check(data := _bytes(path))
+    if not found.plain or max(found.width, found.height) > _LONGEST:
+        return None, found.depth
+    if (pixels := _by_opencv(data)) is None:
+        raise CaseError("damaged_image", "its pixels cannot be decoded", remedy=DAMAGED)
+    return pixels, found.depth
 
 
 def _rows(picture: Any, path: Path) -> NDArray[Any] | None:
@@ -267,10 +281,13 @@ def _deep(path: Path) -> NDArray[Any]:
 
 def _by_opencv(data: bytes) -> NDArray[Any] | None:
     """Pixels as stored, in RGB(A) order; None where OpenCV refuses."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim == 2:
-        return pixels
-    return _swapped(pixels)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return pixels if pixels is None or pixels.ndim == 2 else _swapped(pixels)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:  # not the file's fault
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _swapped(pixels: NDArray[Any]) -> NDArray[Any]:

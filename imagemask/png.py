@@ -50,7 +50,8 @@ def check(data: bytes) -> Png:
             break
         if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise CaseError("damaged_image", f"the checksum of its part {name!r} is wrong", remedy=DAMAGED)
-        header = header or data[place + 8 : end]
+        if name == b"IHDR":
+            header = header or data[place + 8 : end]
         chunks.add(name)
         if name == b"IEND":
             return _told(header, chunks)

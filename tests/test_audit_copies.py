@@ -208,13 +208,17 @@ def test_hashing_finds_what_comparing_every_pair_finds(monkeypatch):
         pictures.append(turned(alter(pictures[place], how), place % 8))
     thumbnails = np.stack([fingerprint(picture)["thumbnail"] for picture in pictures])
     expected = {(place, 200 + place) for place in range(40)}
-    for every, at_once in ((0, 1024), (0, 7), (2000, 7), (2000, 1024)):
+    turns = []
+    for every, at_once in ((2000, 1024), (2000, 7), (0, 1024), (0, 7)):
         monkeypatch.setattr(candidates, "EVERY", every)
         monkeypatch.setattr(candidates, "_PICTURES_AT_ONCE", at_once)
         found = candidates.find(all_of(thumbnails), lambda _, first, second: np.ones(len(first), bool))
         assert expected <= set(zip(found.first.tolist(), found.second.tolist(), strict=True))
         assert (np.diff(found.cosine) <= 0).all()
         assert (found.first < found.second).all()
+        turns.append({(a, b): turn for a, b, turn in zip(found.first, found.second, found.symmetry, strict=True)})
+        assert len(turns[-1]) == len(found.first)
+        assert turns[-1] == turns[0]
 
 
 def test_a_copy_among_many_pictures_is_found_and_no_other():

@@ -43,6 +43,11 @@ def encoded(picture, kind, **options):
     return file.getvalue()
 
 
+NO_HEADER = struct.pack(">IIBBBBB", 20, 20, 8, 0, 0, 0, 0)
+NO_PIXELS = (b"no zlib at all", zlib.compress(bytes(21 * 10)), zlib.compress(b"\x09" * 420))
+"""Of a PNG of 20 x 20 in grey: no stream, one that ends too early, one of rows that are filtered in no known way."""
+
+
 def chunk(name, content):
     """A part of a PNG."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -181,7 +186,7 @@ def test_gamma_and_profiles_are_ignored(put):
 
 
 SAID = {b"gAMA": struct.pack(">I", 100_000), b"pHYs": bytes(9), b"sRGB": b"\0", b"tIME": bytes(7)}
-TOLD = {b"tRNS": bytes(6), b"tEXt": b"Title\0a", b"sBIT": b"\5\6\5"}
+TOLD = {b"tRNS": bytes(6), b"tEXt": b"Title\0a"}
 
 
 @given(OURS, st.sampled_from([0, 1, 6, 9]), st.sets(st.sampled_from([*SAID, *TOLD])))
@@ -189,9 +194,8 @@ TOLD = {b"tRNS": bytes(6), b"tEXt": b"Title\0a", b"sBIT": b"\5\6\5"}
 def test_a_png_is_what_pillow_makes_of_it_whatever_else_it_says(tmp_path_factory, array, level, names):
     """Those that are plain OpenCV decodes, which would make an alpha channel of tRNS."""
     data = images.encode_png(array, level=level)
-    if array.ndim == 2:
-        names = names - {b"tRNS", b"sBIT"}  # of another length
-    said = b"".join(chunk(name, (SAID | TOLD)[name]) for name in sorted(names))
+    short = 2 * (array.ndim == 2) or None  # a transparent grey, for a colour
+    said = b"".join(chunk(name, (SAID | TOLD)[name][: short if name == b"tRNS" else None]) for name in sorted(names))
     path = tmp_path_factory.mktemp("png") / "a.png"
     path.write_bytes(data[:33] + said + data[33:])
     with Image.open(path) as picture:
@@ -243,6 +247,37 @@ def test_the_masks_size_decides_about_the_exif_orientation(put, kind, orientatio
     if orientation >= 5:
         np.testing.assert_array_equal(images.read_image(path, like=COLOURS.shape[1::-1]), displayed)
     np.testing.assert_array_equal(images.read_image(path, like=(5, 5)), displayed)
+
+
+EXIF = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"  # orientation 6
+RAW = b"\nexif\n%8d\n%b\n" % (len(EXIF) + 6, (b"Exif\0\0" + EXIF).hex().encode())
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before the pixels", "behind them"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"eXIf", EXIF),
+        (b"tEXt", b"Raw profile type exif\0" + RAW),
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(RAW)),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP),
+    ],
+    ids=["eXIf", "tEXt", "zTXt", "iTXt"],
+)
+def test_a_png_says_its_orientation_in_four_ways(put, name, content, behind):
+    data, place = encoded(COLOURS, "PNG"), -12 if behind else 33  # an end mark has 12 bytes, what comes first 33
+    path = put(data[:place] + chunk(name, content) + data[place:])
+    np.testing.assert_array_equal(images.read_image(path), np.rot90(COLOURS, -1))
+
+
+def test_of_a_png_that_moves_the_default_picture_is_not_its_first_frame(put):
+    """Pillow, and so we, take the first frame; OpenCV may take the other."""
+    frames = [Image.fromarray(one) for one in (COLOURS, COLOURS[::-1], COLOURS[:, ::-1])]
+    path = put(encoded(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True))
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(images.read_image(path), np.asarray(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "LZW"])
@@ -371,6 +406,18 @@ def test_sixteen_bit_pixels_that_are_no_pixels_are_refused(put):
     assert refused(images.read_image, put(broken)) == "damaged_image"
 
 
+def test_a_png_whose_pixels_are_none_is_refused_whatever_its_checksums_say(put):
+    for pixels in NO_PIXELS:
+        for call in (images.read_image, images.read_mask):
+            assert refused(call, put(png(NO_HEADER, pixels))) == "damaged_image"
+
+
+def test_a_png_that_is_too_long_for_opencv_is_read(put):
+    """libpng takes no more than a million pixels a row."""
+    wide = np.arange(1_000_001, dtype=np.uint8)[None]
+    np.testing.assert_array_equal(images.read_image(put(encoded(wide, "PNG"))), wide)
+
+
 def test_running_out_of_memory_is_not_the_files_fault(put, monkeypatch):
     def full(*_, **__):
         raise MemoryError
@@ -378,6 +425,18 @@ def test_running_out_of_memory_is_not_the_files_fault(put, monkeypatch):
     monkeypatch.setattr(Image, "open", full)
     with pytest.raises(MemoryError):
         images.read_image(put(encoded(GREY, "PNG")))
+
+
+@pytest.mark.parametrize("call", [images.read_image, images.read_mask, images.read_png])
+def test_nor_is_it_where_opencv_runs_out_of_it(put, monkeypatch, call):
+    def full(*_):
+        error = cv2.error("Insufficient memory")
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", full)
+    with pytest.raises(MemoryError):
+        call(put(encoded(COLOURS, "PNG")))
 
 
 @given(st.data())
@@ -479,10 +538,9 @@ def test_no_part_of_a_png_of_ours_may_be_missing(array, data):
 
 
 def test_a_png_whose_checksums_hold_and_whose_pixels_do_not_is_refused():
-    header = struct.pack(">IIBBBBB", 20, 20, 8, 0, 0, 0, 0)
-    for pixels in (b"no zlib at all", zlib.compress(bytes(21 * 10)), zlib.compress(b"\x09" * 420)):
-        assert refused(images.decode_png, png(header, pixels)) == "damaged_image"
-    assert refused(images.decode_png, png(header[:9], zlib.compress(bytes(420)))) == "damaged_image"
+    for pixels in NO_PIXELS:
+        assert refused(images.decode_png, png(NO_HEADER, pixels)) == "damaged_image"
+    assert refused(images.decode_png, png(NO_HEADER[:9], zlib.compress(bytes(420)))) == "damaged_image"
 
 
 # Contact sheets
