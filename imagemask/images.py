@@ -134,9 +134,8 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
         raise CaseError("empty_file", "the PNG is empty", remedy=DAMAGED)
     found = png.check(data)
     _require_size(found.width, found.height)
-    if not found.plain:
-        chunks = " ".join(sorted(name.decode("latin-1") for name in found.chunks))
-        reason = f"a PNG of {found.depth} bits, colour type {found.colour}, with {chunks}, is not one of ours"
+    if not found.opaque:
+        reason = f"a PNG of {found.depth} bits, colour type {found.colour}, is not one of ours, or is transparent"
         raise CaseError("unsupported_image", reason, remedy=DAMAGED)
     pixels = _by_opencv(data)
     if pixels is None or pixels.ndim != (3 if found.colour == png.RGB else 2):

@@ -29,9 +29,14 @@ class Png(NamedTuple):
     chunks: frozenset[bytes]
 
     @property
+    def opaque(self) -> bool:
+        """Whether it is 8-bit grey or RGB, and no value of it stands for transparent."""
+        return self.depth == 8 and self.colour in (GREY, RGB) and b"tRNS" not in self.chunks
+
+    @property
     def plain(self) -> bool:
-        """Whether it is 8-bit grey or RGB, without transparency, orientation, profile or further frames."""
-        return self.depth == 8 and self.colour in (GREY, RGB) and self.chunks <= _PLAIN
+        """Whether it is opaque, and has no orientation, profile or further frames, nor text that might hold one."""
+        return self.opaque and self.chunks <= _PLAIN
 
 
 def check(data: bytes) -> Png:

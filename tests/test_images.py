@@ -523,6 +523,17 @@ def test_a_png_that_is_not_ours_is_refused(put, mode):
     assert refused(images.read_png, put(encoded(picture, "PNG"))) == "unsupported_image"
 
 
+def test_a_png_of_ours_may_hold_text_and_no_transparent_colour(put):
+    """Matplotlib writes what it is called into the pictures of ours that it draws."""
+    data = images.encode_png(COLOURS, level=1)
+    for name, content in TOLD.items():
+        path = put(data[:33] + chunk(name, content) + data[33:])
+        if name == b"tRNS":
+            assert refused(images.read_png, path) == "unsupported_image"
+        else:
+            np.testing.assert_array_equal(images.read_png(path), COLOURS)
+
+
 def test_read_png_names_its_file(put, tmp_path):
     assert refused(images.read_png, put(b"")) == "empty_file"
     assert refused(images.read_png, tmp_path / "none.png") == "missing_file"
