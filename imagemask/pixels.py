@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,8 @@ Box = tuple[int, int, int, int]
 _LARGEST_BOUND = 1e9
 _ROWS = 64
 """Windowed at once: what fits into a processor's cache takes half the time."""
+_TABLE = 1 << 16
+"""Values of a 16-bit integer. An image of fewer pixels is computed, not looked up."""
 _STAGE = "pixels"
 
 
@@ -94,7 +98,7 @@ def labels(pair: Slice, values: Mapping[int, str]) -> Slice:
     declared = sorted(values)
     most = len(declared)
     if most and declared == list(range(1, most + 1)) and mask.dtype == np.uint8 and mask.max(initial=0) <= most:
-        return dataclasses.replace(pair, mask=mask.copy())  # class ids already; the generator may use its array again
+        return dataclasses.replace(pair, mask=_copied(mask))  # class ids already; the generator may use its array again
     classes: NDArray[np.uint8] = (mask == declared[0]).view(np.uint8)
     for number, value in enumerate(declared[1:], start=2):
         classes += (mask == value).view(np.uint8) * np.uint8(number)
@@ -217,10 +221,25 @@ def _require_numbers(pair: Slice, image: NDArray[Any]) -> None:
         raise CaseError("nan_voxels", reason, remedy="Repair the file", stage=_STAGE)
 
 
+def _copied(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """A C-contiguous copy of 8 bits. Where it lies column by column, NumPy takes 15 times as long as OpenCV."""
+    if array.ndim == 2 and abs(array.strides[0]) < abs(array.strides[1]):
+        return np.asarray(cv2.transpose(np.ascontiguousarray(array.T)), np.uint8)
+    return array.copy()
+
+
 def _through(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Each step is one correctly rounded float32 operation, so that every CPU gives the same bytes."""
     if abs(image.strides[0]) < abs(image.strides[1]):  # it lies in memory column by column
-        return _through(image.T, low, high).T
+        return _copied(_through(image.T, low, high).T)
+    kind = image.dtype.str
+    if kind[1:] not in ("i2", "u2") or image.size < _TABLE or not _looks_up():
+        return _computed(image, low, high)
+    bits = np.ascontiguousarray(image).view(np.uint16).reshape(len(image), -1)
+    return np.asarray(cv2.LUT(bits, _table(kind, low, high)), np.uint8).reshape(image.shape)
+
+
+def _computed(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Each step is one correctly rounded float32 operation, so that every CPU gives the same bytes."""
     bottom, top = np.float32(low), np.float32(high)
     done = np.empty(image.shape, np.uint8)
     for start in range(0, len(image), _ROWS):
@@ -231,6 +250,21 @@ def _through(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         values /= top - bottom
         done[start : start + _ROWS] = np.rint(values, out=values)
     return done
+
+
+@functools.lru_cache(maxsize=8)
+def _table(kind: str, low: float, high: float) -> NDArray[np.uint8]:
+    """What each value of a 16-bit integer type (``kind``, as ``dtype.str``) becomes, in the order of its bits."""
+    return _computed(np.arange(_TABLE, dtype=np.uint16).view(kind).reshape(-1, 1), low, high).ravel()
+
+
+@functools.cache
+def _looks_up() -> bool:
+    """Whether this OpenCV looks 16-bit numbers up in a table (from 5.0), a third of the time of computing them."""
+    try:
+        return bool(cv2.LUT(np.zeros((1, 1), np.uint16), np.ones(_TABLE, np.uint8))[0, 0])
+    except cv2.error:
+        return False
 
 
 def _framed(array: NDArray[Any], pad: Pad, value: int) -> NDArray[Any]:

@@ -75,6 +75,33 @@ def test_the_same_numbers_of_any_type_give_the_same_bytes(numbers, kind, bounds)
     np.testing.assert_array_equal(pixels.window(pair(np.array([numbers], kind)), [bounds]).image, expected)
 
 
+@pytest.mark.parametrize("layout", [lambda a: a, np.transpose, np.flipud, np.fliplr, lambda a: np.dstack([a] * 3)])
+@pytest.mark.parametrize("bounds", [(-1350.0, 150.0), (0.5, 3000.25), (-1e9, 1e9), (40000.0, 65536.0)])
+@pytest.mark.parametrize("kind", ["<i2", ">i2", "<u2", ">u2"])
+def test_a_large_image_of_16_bits_gives_the_bytes_of_float32(kind, bounds, layout):
+    """Every value of the type: where it can, OpenCV looks them up."""
+    image = layout(np.arange(1 << 16, dtype=np.uint16).view(kind).reshape(256, 256))
+    windowed = pixels.window(pair(image), [bounds]).image
+    assert windowed.flags.c_contiguous
+    np.testing.assert_array_equal(windowed, pixels.window(pair(image.astype(np.float32)), [bounds]).image)
+
+
+def test_an_opencv_that_looks_up_no_16_bits_gives_the_same_bytes(monkeypatch):
+    image = np.arange(1 << 16, dtype=np.uint16).view(np.int16).reshape(256, 256)
+    looked_up = pixels.window(pair(image), [pixels.PRESETS["lung"]]).image
+    monkeypatch.setattr(pixels, "_looks_up", lambda: False)
+    np.testing.assert_array_equal(pixels.window(pair(image), [pixels.PRESETS["lung"]]).image, looked_up)
+
+
+@pytest.mark.parametrize("turned", [np.asarray, np.transpose, np.flipud, lambda a: np.fliplr(a.T)])
+def test_labels_that_are_class_ids_are_copied_whichever_way_they_lie(turned):
+    mask = turned(np.arange(24, dtype=np.uint8).reshape(4, 6) % 3)
+    ids = pixels.labels(pair(np.zeros(mask.shape, np.uint8), mask), {1: "a", 2: "b"}).mask
+    assert ids.flags.c_contiguous
+    assert not np.shares_memory(ids, mask)
+    np.testing.assert_array_equal(ids, mask)
+
+
 @pytest.mark.parametrize("name", pixels.PRESETS)
 def test_a_preset_spans_the_whole_range(name):
     low, high = pixels.PRESETS[name]

@@ -55,7 +55,7 @@ def sample(
 
 def doubts(plane: NDArray[Any]) -> tuple[str, ...]:
     """``suspicious_intensity`` for a slice (a sample of it) that never falls below 0 HU, as air does, or is flat."""
-    seen = plane[::8]
+    seen = plane[::8, ::8]  # in both directions: it is as quick whichever way the slice lies in memory
     lowest = seen.min()
     return ("suspicious_intensity",) if lowest >= 0 or lowest == seen.max() else ()
 
