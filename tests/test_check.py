@@ -446,6 +446,15 @@ def test_a_phantom_of_a_real_source_is_complete(name, tmp_path):
     assert report.found == report.expected
 
 
+def test_a_phantom_is_not_asked_for_what_other_options_read(tmp_path):
+    """It counts OTU_2d, and holds pictures with a contrast agent beside."""
+    registry.load("ovarian-tumor").phantom(tmp_path / "raw", faults=False, **SMALL)
+    report = check("ovarian-tumor", tmp_path / "raw", {"subset": "3d"})
+    assert (report.exit_code, report.phantom, report.missing, report.extra) == (0, True, [], [])
+    assert report.found["cases"] > 0
+    assert set(report.expected.values()) == {None}
+
+
 @pytest.mark.parametrize("name", WITH_PHANTOM)
 def test_what_check_predicts_of_a_broken_phantom_is_what_is_broken(name, tmp_path):
     registry.load(name).phantom(tmp_path / "raw", faults=True, **SMALL)
