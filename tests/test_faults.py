@@ -23,7 +23,7 @@ SECTIONS = {
     "E": (28, of_esophagus),
 }
 FLAGGED = (
-    *("volumes/*.py", "volumes/*/*.py", "pictures/*.py", "build/case.py", "images.py", "masks.py"),
+    *("volumes/*.py", "volumes/*/*.py", "pictures/*.py", "build/case.py", "images/*.py", "masks.py"),
     *("layouts.py", "pixels.py", "augment.py", "resample.py"),
 )
 CODE = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -642,12 +642,12 @@ def test_a_caption_stays_below_its_own_tile(text):
 
 
 def test_a_long_caption_keeps_its_beginning_and_its_end():
-    assert images._shortened("lung_001-0153 train", 1000) == "lung_001-0153 train"
-    short = images._shortened("lung_001-0153~crop40+fliph+rot-5 valid", 160)
+    assert images.sheet._shortened("lung_001-0153 train", 1000) == "lung_001-0153 train"
+    short = images.sheet._shortened("lung_001-0153~crop40+fliph+rot-5 valid", 160)
     assert short.startswith("lung_0")
     assert short.endswith(" valid")
     assert "..." in short
-    assert images._shortened("anything", 1) == "..."
+    assert images.sheet._shortened("anything", 1) == "..."
 
 
 def test_a_sheet_of_nothing_is_paper():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemask import png
 from imagemask.errors import CaseError
+from imagemask.images import png
 
 TIME = (b"tIME", bytes(7))
 END = (b"IEND", b"")

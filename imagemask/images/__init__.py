@@ -1,4 +1,4 @@
-"""Picture files: the only decoder and encoder of 2D files, and the contact sheet.
+"""Picture files: the only decoder and encoder of 2D files; and the contact sheet.
 
 What a file is, its first bytes say, not its name. Read are PNG, JPEG, BMP and TIFF; of several frames the first. Colour
 profiles and gamma are ignored. A file that is cut short is refused, never filled up with grey.
@@ -10,20 +10,40 @@ Pillow reads; OpenCV decodes plain PNGs of 8 bits, as Pillow would and faster, a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imagemask import png
 from imagemask.errors import CaseError
-from imagemask.png import DAMAGED
+from imagemask.images import png
+from imagemask.images.png import DAMAGED
+from imagemask.images.sheet import Tile, contact_sheet, outlined
+
+__all__ = [
+    "IMAGE_LEVEL",
+    "MASK_LEVEL",
+    "MAX_PIXELS",
+    "Tile",
+    "contact_sheet",
+    "decode_png",
+    "encode_png",
+    "exif_orientation",
+    "frame_count",
+    "image_size",
+    "is_jpeg",
+    "outlined",
+    "read_image",
+    "read_mask",
+    "read_png",
+    "stored_as",
+]
 
 IMAGE_LEVEL, MASK_LEVEL = 1, 6
 MAX_PIXELS = 89_478_485
@@ -47,8 +67,8 @@ def read_image(path: Path, *, like: tuple[int, int] | None = None) -> NDArray[np
     Raises CaseError: ``missing_file``, ``unreadable_file``, ``empty_file``, ``unknown_format``, ``damaged_image``,
     ``image_bomb``, ``unsupported_image`` (32-bit or floating-point pixels), ``transparent_image``.
     """
-    with _opened(path) as (picture, kind):
-        stored, turn = _samples(picture, kind, path, indices=False)
+    with _opened(path) as file:
+        stored, turn = _samples(file, indices=False)
         pixels = _opaque(stored, path)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise CaseError(
@@ -65,12 +85,12 @@ def read_mask(path: Path) -> NDArray[np.integer[Any]]:
 
     Raises CaseError as ``read_image`` does, and ``colour_mask``, ``transparent_image``, ``label_type`` (fractions).
     """
-    with _opened(path) as (picture, kind):
-        stored, _ = _samples(picture, kind, path, indices=True)
+    with _opened(path) as file:
+        stored, _ = _samples(file, indices=True)
         pixels = _opaque(stored, path)
     if pixels.ndim == 3:
         one: NDArray[Any] = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
-        if kind != "JPEG" and bool((pixels != one[..., np.newaxis]).any()):
+        if file.kind != "JPEG" and bool((pixels != one[..., np.newaxis]).any()):
             raise CaseError("colour_mask", f"{path.name}: the mask has colours", file=path, remedy="Save class numbers")
         pixels = one
     return _whole(pixels, path) if pixels.dtype.kind == "f" else pixels
@@ -78,33 +98,34 @@ def read_mask(path: Path) -> NDArray[np.integer[Any]]:
 
 def is_jpeg(path: Path) -> bool:
     """Whether the first bytes are a JPEG's: a mask so compressed has values that nobody drew. CaseError as above."""
-    return _kind(path) == "JPEG"
+    with _reading(path) as stream:
+        return _kind(path, stream) == "JPEG"
 
 
 def stored_as(path: Path) -> tuple[str, str]:
     """What the first bytes say it is (PNG, JPEG, BMP, TIFF), and its pixels in Pillow's word. CaseError as above."""
-    with _opened(path) as (picture, kind):
-        return kind, str(picture.mode)
+    with _opened(path) as file:
+        return file.kind, str(file.picture.mode)
 
 
 def frame_count(path: Path) -> int:
     """How many pictures a file holds, of which the first is read: an animation, a JPEG of several views. CaseError."""
-    with _opened(path) as (picture, _):
-        return int(getattr(picture, "n_frames", 1))
+    with _opened(path) as file:
+        return int(getattr(file.picture, "n_frames", 1))
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the stored pixels, before any EXIF orientation, from the header. CaseError as above."""
-    with _opened(path) as (picture, kind):
-        if kind == "TIFF":  # Pillow has turned the size already, or will, by its version
-            return int(picture.tag_v2[0x0101]), int(picture.tag_v2[0x0100])
-        return picture.height, picture.width
+    with _opened(path) as file:
+        if file.kind == "TIFF":  # Pillow has turned the size already, or will, by its version
+            return int(file.picture.tag_v2[0x0101]), int(file.picture.tag_v2[0x0100])
+        return file.picture.height, file.picture.width
 
 
 def exif_orientation(path: Path) -> int:
     """The EXIF (or TIFF) orientation, 1 to 8; 1, upright, where there is none. CaseError as above."""
-    with _opened(path) as (picture, _):
-        return _orientation(picture)
+    with _opened(path) as file:
+        return _orientation(file.picture)
 
 
 def encode_png(array: NDArray[np.uint8], *, level: int) -> bytes:
@@ -146,30 +167,49 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
 def read_png(path: Path) -> NDArray[np.uint8]:
     """``decode_png`` of a file. Raises CaseError with its name, ``missing_file`` and ``unreadable_file`` included."""
     try:
-        return decode_png(_bytes(path))
+        with _reading(path) as stream:
+            return decode_png(stream.read())
     except CaseError as error:
         if error.file is not None:
             raise
         raise CaseError(error.code, f"{path.name}: {error.reason}", file=path, remedy=error.remedy) from error
 
 
-def _bytes(path: Path, count: int = -1) -> bytes:
-    """The first ``count`` bytes of a file, or all. Raises CaseError where it is missing, unreadable or empty."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A picture file that is open, of which Pillow has read the header."""
+
+    picture: Any
+    kind: str
+    path: Path
+    stream: BinaryIO
+
+    def data(self) -> bytes:
+        """All its bytes. Leaves the stream where Pillow has it."""
+        place = self.stream.tell()
+        self.stream.seek(0)
+        data = self.stream.read()
+        self.stream.seek(place)
+        return data
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """The file at ``path``. Raises CaseError where it is missing, or cannot be read."""
     try:
-        with path.open("rb") as file:
-            data = file.read(count)
+        with path.open("rb") as stream:
+            yield stream
     except FileNotFoundError as error:
         raise CaseError("missing_file", f"{path.name} is missing", file=path, remedy="Restore it") from error
     except OSError as error:
         reason = f"{path.name} cannot be read: {error.strerror or error}"
         raise CaseError("unreadable_file", reason, file=path, remedy="Check its permissions") from error
-    if not data:
+
+
+def _kind(path: Path, stream: BinaryIO) -> str:
+    """What the first bytes say. Raises CaseError where there are none, or others."""
+    if not (begin := stream.read(16)):
         raise CaseError("empty_file", f"{path.name} is empty", file=path, remedy="Fetch the file again")
-    return data
-
-
-def _kind(path: Path) -> str:
-    begin = _bytes(path, 16)
     for magic, kind in _MAGIC.items():
         if begin.startswith(magic):
             return kind
@@ -182,26 +222,28 @@ def _kind(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """A picture of which the header has been read, and its kind. Turns whatever a decoder raises into a CaseError."""
-    kind = _kind(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on damaged EXIF and the like; the size is checked here
-            # An open file, not a path: given a path, Pillow 13 maps a turned TIFF into memory with wrong row lengths.
-            with path.open("rb") as file, Image.open(file, formats=(kind,)) as picture:
-                _require_size(picture.width, picture.height)
-                yield picture, kind
-    except CaseError as error:
-        if error.file is not None:
+def _opened(path: Path) -> Iterator[_File]:
+    """A picture of which the header has been read. Turns whatever a decoder raises into a CaseError."""
+    with _reading(path) as stream:
+        kind = _kind(path, stream)
+        stream.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on damaged EXIF and the like; the size is checked here
+                # An open file, not a path: given a path, Pillow 13 maps a turned TIFF into memory with wrong rows.
+                with Image.open(stream, formats=(kind,)) as picture:
+                    _require_size(picture.width, picture.height)
+                    yield _File(picture, kind, path, stream)
+        except CaseError as error:
+            if error.file is not None:
+                raise
+            raise CaseError(error.code, f"{path.name}: {error.reason}", file=path, remedy=error.remedy) from error
+        except Image.DecompressionBombError as error:
+            raise CaseError("image_bomb", f"{path.name}: {error}", file=path, remedy="Is this a picture?") from error
+        except MemoryError:
             raise
-        raise CaseError(error.code, f"{path.name}: {error.reason}", file=path, remedy=error.remedy) from error
-    except Image.DecompressionBombError as error:
-        raise CaseError("image_bomb", f"{path.name}: {error}", file=path, remedy="Is this a picture?") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # a decoder fed with damaged bytes raises almost anything
-        raise CaseError("damaged_image", f"{path.name}: {error}", file=path, remedy=DAMAGED) from error
+        except Exception as error:  # a decoder fed with damaged bytes raises almost anything
+            raise CaseError("damaged_image", f"{path.name}: {error}", file=path, remedy=DAMAGED) from error
 
 
 def _require_size(width: int, height: int) -> None:
@@ -210,34 +252,34 @@ def _require_size(width: int, height: int) -> None:
         raise CaseError("image_bomb", reason, remedy="Tile or shrink it first, if it is a picture at all")
 
 
-def _samples(picture: Any, kind: str, path: Path, *, indices: bool) -> tuple[NDArray[Any], int]:
+def _samples(file: _File, *, indices: bool) -> tuple[NDArray[Any], int]:
     """Stored pixels, not turned, and the EXIF orientation. HxW, or HxWxC with C 2 (grey, alpha), 3 or 4.
 
     ``indices`` leaves palettes alone.
     """
-    depth = 8
+    picture, kind, depth = file.picture, file.kind, 8
     if kind == "PNG":
-        plain, depth = _plain_png(path)
+        plain, depth = _plain_png(file.data())
         if plain is not None:
             return plain, 1
     elif kind == "TIFF" and len(picture.getbands()) > 1:
         depth = max(picture.tag_v2.get(_BITS, (8,)))
     turn = _orientation(picture)
-    if kind == "BMP" and (rows := _rows(picture, path)) is not None:
+    if kind == "BMP" and (rows := _rows(picture, file.data())) is not None:
         return rows, turn
-    pixels = _deep(path) if depth > 8 else _of_mode(picture, indices=indices)
+    pixels = _deep(file.data()) if depth > 8 else _of_mode(picture, indices=indices)
     if indices and picture.mode == "L" and depth < 8:
         pixels = pixels // (255 // (2**depth - 1))  # Pillow stretches 1, 2 and 4 bits to 0..255
     # Both libraries turn a TIFF by themselves; the stored pixels are wanted here.
     return _turned(pixels, _INVERSE.get(turn, turn)) if kind == "TIFF" else pixels, turn
 
 
-def _plain_png(path: Path) -> tuple[NDArray[Any] | None, int]:
+def _plain_png(data: bytes) -> tuple[NDArray[Any] | None, int]:
     """The pixels of a plain PNG, else None; and the bits of a sample.
 
     Pillow takes 1.5 times as long, and fills up with black where the compressed pixels end too early.
     """
-    found = png.check(data := _bytes(path))
+    found = png.check(data)
     if not found.plain or max(found.width, found.height) > _LONGEST:
         return None, found.depth
     if (pixels := _by_opencv(data)) is None:
@@ -245,10 +287,10 @@ def _plain_png(path: Path) -> tuple[NDArray[Any] | None, int]:
     return pixels, found.depth
 
 
-def _rows(picture: Any, path: Path) -> NDArray[Any] | None:
+def _rows(picture: Any, data: bytes) -> NDArray[Any] | None:
     """The pixels of a whole BMP of 24 bits, from where Pillow, three times as slow, says that they lie; else None."""
     offset, (order, *layout) = picture.tile[0][2:]
-    rows = np.frombuffer(_bytes(path), np.uint8)[offset:]
+    rows = np.frombuffer(data, np.uint8)[offset:]
     if order != "BGR" or len(rows) < layout[0] * picture.height:
         return None
     rows = rows[: layout[0] * picture.height].reshape(picture.height, -1)[:, : 3 * picture.width]
@@ -271,8 +313,8 @@ def _of_mode(picture: Any, *, indices: bool) -> NDArray[Any]:
     raise CaseError("unsupported_image", f"pixels of the kind {mode} are not read", remedy="Convert it to PNG")
 
 
-def _deep(path: Path) -> NDArray[Any]:
-    pixels = _by_opencv(_bytes(path))
+def _deep(data: bytes) -> NDArray[Any]:
+    pixels = _by_opencv(data)
     if pixels is None:
         raise CaseError("damaged_image", "it cannot be decoded", remedy=DAMAGED)
     return pixels
@@ -326,72 +368,3 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
-
-
-_GAP, _LINE, _PAPER, _INK = 12, 22, 250, 40
-_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-_AROUND = np.ones((3, 3), np.uint8)
-_COLOURS = (
-    (240, 228, 66),
-    (86, 180, 233),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (0, 114, 178),
-)
-"""The colours of Okabe and Ito (2008), which colour-blind eyes tell apart; those that show best on grey first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One picture of a contact sheet: uint8 HxW or HxWx3 (RGB), its mask (uint8 HxW, 0 the background), a caption."""
-
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    caption: str
-
-
-def contact_sheet(tiles: Sequence[Tile], *, columns: int, side: int) -> NDArray[np.uint8]:
-    """``tiles`` in rows of ``columns``, each brought into ``side`` x ``side`` with its aspect ratio kept; RGB.
-
-    Every class of a mask is outlined in a colour of its own, the same in all tiles; a caption that is too long loses
-    its middle.
-    """
-    rows = -(-len(tiles) // columns)
-    across, down = side + _GAP, side + _LINE + _GAP
-    sheet = np.full((rows * down + _GAP, columns * across + _GAP, 3), _PAPER, np.uint8)
-    for position, tile in enumerate(tiles):
-        top, left = _GAP + position // columns * down, _GAP + position % columns * across
-        picture = outlined(tile, side)
-        height, width = picture.shape[:2]
-        y, x = top + (side - height) // 2, left + (side - width) // 2
-        sheet[y : y + height, x : x + width] = picture
-        text, place = _shortened(tile.caption, side), (left, top + side + 16)
-        cv2.putText(sheet, text, place, _FONT, _FONT_SCALE, (_INK,) * 3, 1, cv2.LINE_AA)
-    return sheet
-
-
-def outlined(tile: Tile, side: int) -> NDArray[np.uint8]:
-    """``tile`` without its caption, RGB, its longer side ``side`` pixels long."""
-    scale = side / max(tile.mask.shape)
-    size = max(1, round(tile.mask.shape[1] * scale)), max(1, round(tile.mask.shape[0] * scale))
-    kernel = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    picture = cv2.resize(tile.image, size, interpolation=kernel)
-    picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture
-    for value in np.unique(tile.mask[tile.mask > 0]).tolist():
-        covered = cv2.resize((tile.mask == value).astype(np.float32), size, interpolation=kernel)
-        # What is too small to be the larger part of any pixel is shown all the same.
-        inside = (covered >= min(0.5, covered.max())).view(np.uint8)
-        core = cv2.erode(inside, _AROUND, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        picture[inside > core] = _COLOURS[0 if value == 255 else (value - 1) % len(_COLOURS)]
-    return picture.astype(np.uint8, copy=False)
-
-
-def _shortened(text: str, width: int) -> str:
-    """``text``, without as much of its middle as it takes to be at most ``width`` pixels wide."""
-    shown, kept = text, len(text)
-    while kept and cv2.getTextSize(shown, _FONT, _FONT_SCALE, 1)[0][0] > width:
-        kept -= 1
-        shown = f"{text[: -(-kept // 2)]}...{text[len(text) - kept // 2 :]}"
-    return shown
