@@ -172,7 +172,7 @@ def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path]
     path, twins = one_of(found[first])
     mask, noted = reader(first, path)
     read[first] = mask
-    flags = [*twins, *noted]
+    flags, inside = [*twins, *noted], mask > 0
     for kind in others:
         try:
             other, _ = reader(kind, one_of(found[kind])[0])
@@ -180,7 +180,7 @@ def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path]
             flags.append("annotation_unreadable")
             continue
         read[kind] = other
-        if other.shape != mask.shape or bool(((other > 0) != (mask > 0)).any()):
+        if other.shape != mask.shape or bool(((other > 0) != inside).any()):
             flags.append("masks_differ")
     return Outlined(path, read, tuple(dict.fromkeys(flags)))
 

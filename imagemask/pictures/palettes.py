@@ -126,14 +126,15 @@ def _exactly(pixels: NDArray[Any], colours: Mapping[Colour, int]) -> Read | None
         return None
     codes = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]
     known = {_OPAQUE | red | green << 8 | blue << 16: label for (red, green, blue), label in colours.items()}
-    labels, left, seen = np.zeros(codes.shape, np.uint16), codes != _OPAQUE, 0
+    labels = np.zeros(codes.shape, np.min_scalar_type(max(known.values())))
+    left, seen = codes != _OPAQUE, 0
     while left.any():  # a picture has one class or two of eight: only those are looked for that it has
         code = int(codes.flat[int(left.argmax())])
         if code not in known:
             return None
         here = codes == code
-        labels += here * np.uint16(known[code])
-        left &= ~here
+        np.copyto(labels, known[code], where=here)
+        left ^= here
         seen += 1
     return labels, ("several_classes",) if seen > 1 else ()
 
