@@ -3,7 +3,8 @@
 PAIRS holds `images/`, `masks/`, `seed_predictions/`: published 512x512 slices of NIH Pancreas-CT, 126 of 31 patients.
 They are built through `folder`, split by patient into five folds, and trained on with a budget of CPU minutes a fold;
 each patient is scored once, by the network that has not seen her. Beside it: the published predictions of a seed
-project's network for the very same slices, thresholded at 128. It had seen other slices of these patients.
+project's network for the very same slices, thresholded at 128. It had seen other slices of these patients. With
+``--plain`` also a plain UNet (``plain_unet.py``), trained on the same folds for as many CPU minutes.
 
 The number of epochs follows from the cost of two, which are trained first and thrown away.
 """
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of the network's input")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--set", action="append", default=[], help="a key of the configuration, as model.filters=8")
+    parser.add_argument("--plain", action="store_true", help="train a plain UNet beside it")
     parser.add_argument("--fold", type=int, action="append", help="only this fold")
     parser.add_argument("--work", type=Path, help="where to work, and to leave the runs")
     asked = parser.parse_args()
@@ -48,7 +50,7 @@ def main() -> None:
         epochs = affordable(work, fold, asked)
         run, minutes = train(work, fold, asked, epochs=epochs)
         found = pd.read_csv(run / "test" / "per_image.csv")
-        rows.append(found.assign(fold=fold))
+        rows.append(found.assign(fold=fold, plain=plain(work, fold, asked, found["key"]) if asked.plain else np.nan))
         print(
             f"fold {fold}: {epochs} epochs, {minutes:.1f} CPU minutes, Dice an image {found['dice'].mean():.3f}",
             flush=True,
@@ -101,6 +103,16 @@ def train(work: Path, fold: int, asked: argparse.Namespace, *, epochs: int) -> t
     return out, imagemask(work, "train", "datasets/pancreas", "--config", config, "--fold", fold, "--out", out)
 
 
+def plain(work: Path, fold: int, asked: argparse.Namespace, keys: pd.Series) -> list[float]:
+    """Dice of the plain UNet of each test image of a fold."""
+    out = work / f"plain-{fold}.csv"
+    words = [work / "datasets" / "pancreas", fold, asked.minutes, out]
+    with (work / "log.txt").open("ab") as log:
+        script = Path(__file__).with_name("plain_unet.py")
+        subprocess.run([sys.executable, script, *map(str, words)], check=True, stderr=log)
+    return pd.read_csv(out).set_index("key")["dice"].loc[keys].tolist()
+
+
 def published(rows: pd.DataFrame, pairs: Path, work: Path) -> list[float]:
     """Dice of the seed's published prediction of each row's slice, at the threshold of its authors."""
     table = manifest.read(work / "datasets" / "pancreas").set_index("key")
@@ -117,10 +129,14 @@ def published(rows: pd.DataFrame, pairs: Path, work: Path) -> list[float]:
 def report(rows: pd.DataFrame, pairs: Path, work: Path) -> None:
     rows = rows.assign(seed=published(rows, pairs, work))
     who = rows["patient"].tolist()
-    means = rows.groupby("patient")[["dice", "seed"]].mean()
+    rows = rows.assign(gain=rows["dice"] - rows["plain"])
+    compared = rows["plain"].notna().all()
+    means = rows.groupby("patient")[["dice", "seed", *(["plain"] if compared else [])]].mean()
     print(means.round(3).to_string())
     summary = {}
-    for name, column in (("ours, patients unseen", "dice"), ("published, patients seen", "seed")):
+    told = {"ours, patients unseen": "dice", "published, patients seen": "seed"}
+    told |= {"a plain UNet, patients unseen": "plain", "ours less the plain": "gain"} if compared else {}
+    for name, column in told.items():
         found = intervals.bootstrap(rows[column].to_numpy(), who)
         summary[name] = {
             "mean": round(found.value, 4),

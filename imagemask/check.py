@@ -119,9 +119,9 @@ def check(
         if isinstance(generator, DescribesItself):
             source = generator.describe(source, raw, options)
         told = _marker(raw)
-        if told and options != generator.Options():
-            told = _Marker(faults=told.faults)  # it counts what is read without options: of OTU_3d it says nothing
         cases = list(generator.discover(raw, options))
+        if told and options != generator.Options() and not {case.id for case in cases} & {*told.ids}:
+            told = _Marker()  # it counts what is read without options: of OTU_3d it says nothing
     except InputError as error:
         return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around())
     except OSError as error:
@@ -203,7 +203,11 @@ def _compared(source: Source, told: _Marker | None, cases: Sequence[Case], *, bu
             "images": sum(bool(case.images) for case in cases),
             "masks": sum(bool(case.masks) for case in cases),
         },
-        "expected": {"cases": expected.cases, "images": expected.images, "masks": expected.masks},
+        "expected": {
+            "cases": expected.cases and expected.cases - len(listed & set(source.excluded)),
+            "images": expected.images,
+            "masks": expected.masks,
+        },
         "missing": sorted(listed - ids),
         "extra": sorted(ids - known) if listed else [],
     }

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import cv2
 import fakes
 import numpy as np
 import pytest
@@ -175,8 +176,15 @@ def test_fail_fast_stops_and_names_the_case(tmp_path, fake):
         fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", How(workers=1, fail_fast=True))
 
 
-def test_a_lack_of_memory_is_not_the_case_s_fault(tmp_path, fake):
-    fake.raises["b"] = MemoryError()
+def opencv_lacks_memory():
+    error = cv2.error("Insufficient memory")
+    error.code = cv2.Error.StsNoMem
+    return error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), opencv_lacks_memory()], ids=["python", "opencv"])
+def test_a_lack_of_memory_is_not_the_case_s_fault(tmp_path, fake, error):
+    fake.raises["b"] = error
     with pytest.raises(InputError, match="b: out of memory. Give fewer --workers"):
         fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out")
 

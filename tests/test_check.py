@@ -455,6 +455,19 @@ def test_a_phantom_is_not_asked_for_what_other_options_read(tmp_path):
     assert set(report.expected.values()) == {None}
 
 
+@pytest.mark.parametrize("options", [{"mask": "classes"}, {"normal": "drop"}, {"normal": "background"}])
+def test_with_other_options_that_read_the_same_cases_it_still_is(tmp_path, options):
+    registry.load("ovarian-tumor").phantom(tmp_path / "raw", faults=False, **(SMALL | {"patients": 8}))
+    assert check("ovarian-tumor", tmp_path / "raw", options).complete
+    for path in (tmp_path / "raw").rglob("2.JPG"):
+        path.unlink()
+    for path in (tmp_path / "raw").rglob("2[._]*PNG"):
+        path.unlink()
+    report = check("ovarian-tumor", tmp_path / "raw", options)
+    assert report.found["cases"] == report.expected["cases"] - 1
+    assert not report.complete
+
+
 @pytest.mark.parametrize("name", WITH_PHANTOM)
 def test_what_check_predicts_of_a_broken_phantom_is_what_is_broken(name, tmp_path):
     registry.load(name).phantom(tmp_path / "raw", faults=True, **SMALL)

@@ -31,6 +31,7 @@ from imagemask.generators.phantoms import lung_tumor as lung_phantom
 
 from imagemask import files, phantoms
 from imagemask.errors import InputError
+from imagemask.volumes import content
 from imagemask.volumes.nifti import write_nifti
 
 
@@ -349,6 +350,16 @@ def test_pictures_that_are_not_in_hounsfield_units_are_flagged(tmp_path):
     assert {one.flags for one in only_case(lung_tumor, tmp_path)[1]} == {("suspicious_intensity",)}
     write_lung(tmp_path, image=np.full_like(marked("LAS", (1, 2, 3)), -1024))
     assert {one.flags for one in only_case(lung_tumor, tmp_path)[1]} == {("suspicious_intensity",)}
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0)])
+def test_a_slice_with_air_anywhere_is_in_hounsfield_units(axes):
+    """Be it in a few columns or rows alone, between those that are looked at first."""
+    slices = np.zeros((2, 40, 40), np.int16)
+    slices[0, 3, 35:], slices[1, 3, 35:] = -1, 40
+    slices[0, 8], slices[1, 8] = 40, 7
+    air, none = (content.doubts(one.transpose(axes)) for one in slices)
+    assert (air, none) == ((), ("suspicious_intensity",))
 
 
 def test_a_label_without_a_tumour_is_flagged_and_read(tmp_path):

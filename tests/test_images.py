@@ -1,3 +1,4 @@
+import errno
 import io
 import struct
 import zlib
@@ -389,6 +390,38 @@ def test_files_that_are_not_there_or_hold_nothing(put, tmp_path, call):
     assert refused(call, tmp_path) == "unreadable_file"
     assert refused(call, put(b"GIF89a, for instance")) == "unknown_format"
     assert refused(call, put(b"B")) == "unknown_format"
+
+
+class FailingDisk(io.RawIOBase):
+    """A file of which the second half cannot be read."""
+
+    def __init__(self, data):
+        self.data, self.place = data, 0
+
+    def readable(self):
+        return True
+
+    seekable = readable
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        self.place = offset + (0, self.place, len(self.data))[whence]
+        return self.place
+
+    def readinto(self, buffer):
+        if self.place + 1 > len(self.data) // 2:
+            raise OSError(errno.EIO, "Input/output error")
+        piece = self.data[self.place : min(self.place + len(buffer), len(self.data) // 2)]
+        buffer[: len(piece)] = piece
+        self.place += len(piece)
+        return len(piece)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_a_disk_that_fails_is_no_damaged_picture(put, monkeypatch, kind):
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    path = put(data := encoded(noise, kind))
+    monkeypatch.setattr(type(path), "open", lambda *_: io.BufferedReader(FailingDisk(data)))
+    assert refused(images.read_image, path) == "unreadable_file"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

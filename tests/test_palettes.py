@@ -60,6 +60,12 @@ def test_every_colour_is_its_class(labels):
     assert flags == (("several_classes",) if len(set(labels.ravel()) - {0}) > 1 else ())
 
 
+@pytest.mark.parametrize("label", [1, 255, 256, 65535])
+def test_a_label_may_have_16_bits(tmp_path, label):
+    mask, _ = palettes.classes(save(tmp_path, painted([[0, 3], [3, 0]])), {PALETTE[3]: label})
+    assert mask.tolist() == [[0, label], [label, 0]]
+
+
 @given(LABELS, st.sampled_from(["P", "RGBA", "deep", "interlaced", "BMP", "TIFF"]))
 def test_every_way_to_store_colours_gives_the_same_classes(labels, how):
     rgb = painted(labels)

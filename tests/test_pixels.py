@@ -75,14 +75,23 @@ def test_the_same_numbers_of_any_type_give_the_same_bytes(numbers, kind, bounds)
     np.testing.assert_array_equal(pixels.window(pair(np.array([numbers], kind)), [bounds]).image, expected)
 
 
-@pytest.mark.parametrize("layout", [lambda a: a, np.transpose, np.flipud, np.fliplr, lambda a: np.dstack([a] * 3)])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *(np.asarray, np.transpose, np.flipud, np.fliplr),
+        lambda grey: np.dstack([grey] * 3),
+        lambda grey: np.dstack([grey] * 3).swapaxes(0, 1),
+    ],
+)
 @pytest.mark.parametrize("bounds", [(-1350.0, 150.0), (0.5, 3000.25), (-1e9, 1e9), (40000.0, 65536.0)])
 @pytest.mark.parametrize("kind", ["<i2", ">i2", "<u2", ">u2"])
 def test_a_large_image_of_16_bits_gives_the_bytes_of_float32(kind, bounds, layout):
     """Every value of the type: where it can, OpenCV looks them up."""
+    pixels._table.cache_clear()
     image = layout(np.arange(1 << 16, dtype=np.uint16).view(kind).reshape(256, 256))
     windowed = pixels.window(pair(image), [bounds]).image
     assert windowed.flags.c_contiguous
+    assert pixels._table.cache_info().currsize == pixels._looks_up()
     np.testing.assert_array_equal(windowed, pixels.window(pair(image.astype(np.float32)), [bounds]).image)
 
 

@@ -9,6 +9,7 @@ Pillow reads; OpenCV decodes plain PNGs of 8 bits, as Pillow would and faster, a
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,7 +182,6 @@ class _File:
 
     picture: Any
     kind: str
-    path: Path
     stream: BinaryIO
 
     def data(self) -> bytes:
@@ -233,7 +233,7 @@ def _opened(path: Path) -> Iterator[_File]:
                 # An open file, not a path: given a path, Pillow 13 maps a turned TIFF into memory with wrong rows.
                 with Image.open(stream, formats=(kind,)) as picture:
                     _require_size(picture.width, picture.height)
-                    yield _File(picture, kind, path, stream)
+                    yield _File(picture, kind, stream)
         except CaseError as error:
             if error.file is not None:
                 raise
@@ -243,6 +243,8 @@ def _opened(path: Path) -> Iterator[_File]:
         except MemoryError:
             raise
         except Exception as error:  # a decoder fed with damaged bytes raises almost anything
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise  # it is the disk that fails: EINVAL is a damaged offset, and a decoder's own errors have none
             raise CaseError("damaged_image", f"{path.name}: {error}", file=path, remedy=DAMAGED) from error
 
 

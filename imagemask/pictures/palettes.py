@@ -126,7 +126,7 @@ def _exactly(pixels: NDArray[Any], colours: Mapping[Colour, int]) -> Read | None
         return None
     codes = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]
     known = {_OPAQUE | red | green << 8 | blue << 16: label for (red, green, blue), label in colours.items()}
-    labels = np.zeros(codes.shape, np.min_scalar_type(max(known.values())))
+    labels = np.zeros(codes.shape, np.min_scalar_type(max(known.values(), default=0)))
     left, seen = codes != _OPAQUE, 0
     while left.any():  # a picture has one class or two of eight: only those are looked for that it has
         code = int(codes.flat[int(left.argmax())])

@@ -54,10 +54,14 @@ def sample(
 
 
 def doubts(plane: NDArray[Any]) -> tuple[str, ...]:
-    """``suspicious_intensity`` for a slice (a sample of it) that never falls below 0 HU, as air does, or is flat."""
-    seen = plane[::8, ::8]  # in both directions: it is as quick whichever way the slice lies in memory
+    """``suspicious_intensity`` for a slice that never falls below 0 HU, as air does, or is flat."""
+    # A sample clears nearly every slice; of both directions, it is as quick whichever way the slice lies in memory.
+    return ("suspicious_intensity",) if _odd(plane[::8, ::8]) and _odd(plane) else ()
+
+
+def _odd(seen: NDArray[Any]) -> bool:
     lowest = seen.min()
-    return ("suspicious_intensity",) if lowest >= 0 or lowest == seen.max() else ()
+    return bool(lowest >= 0 or lowest == seen.max())
 
 
 def _flips() -> list[tuple[bool, bool, bool]]:
