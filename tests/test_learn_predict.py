@@ -134,6 +134,17 @@ def test_16_bits_and_several_frames(tmp_path, run, out):
     assert [one.flags for one in report.predictions] == [(), ("several_frames",)]
 
 
+def test_a_picture_of_8_bits_is_windowed_already_unless_the_dataset_was_built_from_such(tmp_path, out):
+    """A window of HU made white of all that a dataset of CT had written itself."""
+    pixels = draw(tmp_path / "a.png")
+    window = {"recipe": {"window": ["-1350:150"]}}
+    predict(run_in(tmp_path / "ct", **window), [tmp_path / "a.png"], out, model=Bright())
+    assert np.array_equal(mask_of(out, "a"), np.where(pixels >= 127.5, 255, 0))
+    photos = run_in(tmp_path / "photos", from_pictures=True, recipe={"window": ["0:100"]})
+    predict(photos, [tmp_path / "a.png"], tmp_path / "b", model=Bright())
+    assert np.array_equal(mask_of(tmp_path / "b", "a"), np.where(pixels >= 50, 255, 0))
+
+
 def test_the_threshold_is_the_runs_unless_another_is_given(tmp_path, out):
     pixels = draw(tmp_path / "a.png")
     run = run_in(tmp_path / "run", threshold=0.8)

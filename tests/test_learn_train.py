@@ -1,5 +1,6 @@
 """Training as a command: what a run folder holds, what is refused, and a run that is killed and goes on."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -235,6 +236,18 @@ def test_classes_follow_from_the_labels(tmp_path):
     assert begin.fitted(settings.load(), data).model.options.classes == 3
     with pytest.raises(UsageError, match=r"model.classes is 1, and fake has 2 \(thing 1, thing 2\)"):
         begin.fitted(settings.load(None, {"model.classes": 1}), data)
+
+
+@pytest.mark.parametrize(
+    ("source", "pictures"), [("images/1.JPG", True), ("imagesTr/lung_001.nii.gz", False), ("0001/1-001", False)]
+)
+def test_the_record_says_whether_picture_files_were_windowed(tmp_path, source, pictures):
+    pairs = {f"p{number}": trainable.picture(number) for number in range(4)}
+    data = dataset.read(trainable.write(tmp_path, pairs))
+    data = dataclasses.replace(data, rows=data.rows.assign(source=source))
+    (tmp_path / "run").mkdir()
+    begin.write(tmp_path / "run", begin.fitted(settings.load(), data), data)
+    assert run.Run.open(tmp_path / "run").record.from_pictures == pictures
 
 
 def test_augmentation_is_shown_and_nothing_trained(tmp_path):

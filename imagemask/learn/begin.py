@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from imagemask import files, images, manifest, registry
+from imagemask import files, images, layouts, manifest, registry
 from imagemask.errors import UsageError
 from imagemask.learn import run, settings
 from imagemask.learn.dataset import Dataset
@@ -94,6 +94,7 @@ def write(place: Path, whole: Settings, data: Dataset) -> None:
         recipe=document["recipe"],
         background=background_of(data),
         picture=data.size,
+        from_pictures=bool(data.rows["source"].str.lower().str.endswith(tuple(layouts.PICTURES)).any()),
         source=document["source"],
     )
     Run(place, record).save()

@@ -156,7 +156,7 @@ class _Work:
     def _views(self, pictures: Sequence[Input]) -> Iterator[tuple[_Shown, views.View]]:
         for one in pictures:
             try:
-                picture = self.steps.picture(images.read_image(one.path))
+                picture = self.steps.file(images.read_image(one.path))
                 flags = ("several_frames",) if images.frame_count(one.path) > 1 else ()
             except CaseError as error:
                 self._fail(one, error)

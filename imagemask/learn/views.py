@@ -105,6 +105,16 @@ class Steps:
         windowed = np.asarray(pixels.window(plain, self._windows).image, np.uint8)
         return _channelled(windowed, record.channels)
 
+    def file(self, image: NDArray[Any]) -> Bytes:
+        """``image`` of a picture file, as ``picture`` has it. Raises CaseError as that does.
+
+        One of 8 bits holds no source units where the dataset was built from volumes: a window has been at it, as at the
+        dataset's own pictures, and is not applied again.
+        """
+        if image.dtype == np.uint8 and not self.record.from_pictures:
+            return _channelled(image, self.record.channels)
+        return self.picture(image)
+
     def of_volumes(self) -> Steps:
         """The same steps, for the slices of volumes."""
         return Steps(self.record, "never" if self.tiling == "auto" else self.tiling)
