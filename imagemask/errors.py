@@ -37,7 +37,10 @@ class ImagemaskError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.reason}. {self.remedy}" if self.remedy else self.reason
+        if not self.remedy:
+            return self.reason
+        end = "" if self.reason.endswith(("?", "!", ".")) else "."
+        return f"{self.reason}{end} {self.remedy}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker's error travels by pickle, which would call __init__ without its keywords.

@@ -21,7 +21,8 @@ def make(kind, reason, remedy=""):
 @given(reason=st.text(min_size=1), remedy=st.text(min_size=1))
 def test_the_line_is_the_reason_and_then_the_remedy(kind, reason, remedy):
     error = make(kind, reason, remedy)
-    assert str(error) == f"{reason}. {remedy}"
+    end = "" if reason[-1] in ".?!" else "."
+    assert str(error) == f"{reason}{end} {remedy}"
     assert (error.reason, error.remedy) == (reason, remedy)
     assert str(make(kind, reason)) == reason
 
