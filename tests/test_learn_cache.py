@@ -114,6 +114,23 @@ def test_pictures_of_other_sizes_are_fitted_on_the_background(tmp_path):
     assert (made.images[1, 0] == 9).all()
 
 
+def test_a_crop_leaves_the_centre_and_what_it_cuts_off_is_counted(data):
+    made = open_cache(data, height=10, width=12, channels=1, crop=0.25)
+    lost = there = pairs = 0
+    for key, number in made.position.items():
+        image, labels = pixels(data, key)
+        np.testing.assert_array_equal(made.images[number, ..., 0], image[5:15, 6:18])
+        np.testing.assert_array_equal(made.masks[number], labels[5:15, 6:18])
+        missing = np.count_nonzero(labels) - np.count_nonzero(labels[5:15, 6:18])
+        lost, there, pairs = lost + missing, there + np.count_nonzero(labels), pairs + (missing > 0)
+    assert pairs > 0
+    assert cache.cut_off(data, 0.25) == (pairs, pytest.approx(lost / there))
+    assert cache.cut_off(data, 0.0) == (0, 0.0)
+    (data.folder / "masks" / f"{data.rows['key'].iloc[2]}.png").unlink()
+    with pytest.raises(InputError, match="imagemask verify"):
+        cache.cut_off(data, 0.25)
+
+
 def test_it_is_a_read_only_map_of_npy_files(data):
     made = open_cache(data, **SIZE)
     first, second = names(data.folder)
@@ -148,9 +165,9 @@ def test_memory_holds_some_pairs_at_a_time(data, monkeypatch, limit, value):
     """Decoding goes in portions; what was decoded before is let go."""
     made, most, real = [], 0, fit.fit_labels
 
-    def counted(mask, height, width):
+    def counted(mask, height, width, **how):
         nonlocal most
-        fitted = real(mask, height, width).copy()
+        fitted = real(mask, height, width, **how).copy()
         made.append(weakref.ref(fitted))
         most = max(most, sum(one() is not None for one in made))
         return fitted
@@ -233,7 +250,9 @@ def test_a_cache_that_is_not_whole_is_made_again(data, damage, which):
 
 
 @pytest.mark.parametrize(
-    "other", [{"height": 32}, {"width": 32}, {"channels": 3}, {"background": 5}], ids=lambda one: next(iter(one))
+    "other",
+    [{"height": 32}, {"width": 32}, {"channels": 3}, {"background": 5}, {"crop": 0.1}],
+    ids=lambda one: next(iter(one)),
 )
 def test_each_form_has_a_cache_of_its_own(data, other, monkeypatch):
     open_cache(data, **SIZE)

@@ -63,7 +63,7 @@ def test_a_picture_that_fits_keeps_its_pixels_until_it_could_be_a_quarter_larger
     ],
 )
 def test_where_pictures_lie(source, height, width, box):
-    assert fit.place(source, height, width) == fit.Placement(source, box)
+    assert fit.place(source, height, width) == fit.Placement(source, (0, 0, *source), box)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(), (1,), (3,)]), st.integers(0, 2**32 - 1))
@@ -131,7 +131,8 @@ def test_linear_ramps_stay_linear_between_the_outermost_centres(rows, columns, f
     """The pixel-centre convention, in closed form: output i lies at (i + 0.5) * in / out - 0.5."""
     height, width = rows * factor, columns * factor
     ramp = np.mgrid[:rows, :columns].astype(np.float32)
-    found = fit.restore(np.moveaxis(ramp, 0, -1), fit.Placement((height, width), (0, 0, rows, columns)))
+    placement = fit.Placement((height, width), (0, 0, height, width), (0, 0, rows, columns))
+    found = fit.restore(np.moveaxis(ramp, 0, -1), placement)
     for axis, (have, want) in enumerate([(rows, height), (columns, width)]):
         expected = np.clip((np.arange(want) + 0.5) * have / want - 0.5, 0, have - 1)
         wanted = np.broadcast_to(expected[:, None] if axis == 0 else expected, (height, width))
@@ -188,3 +189,45 @@ def test_channels():
     assert fit.in_channels(colour, 3) is colour
     with pytest.raises(UsageError, match="3 channels, and the network takes 1"):
         fit.in_channels(colour, 1)
+
+
+CROPS = st.floats(0, 0.45)
+
+
+@given(SIDES, SIDES, CROPS)
+def test_a_crop_leaves_the_centre(rows, columns, crop):
+    y0, x0, y1, x1 = fit.seen((rows, columns), crop)
+    assert (rows - y1, columns - x1) == (y0, x0)
+    for side, margin in ((rows, y0), (columns, x0)):
+        assert side - 2 * margin >= 1
+        assert abs(margin - side * crop) <= 0.5 or side - 2 * margin <= 2
+    assert fit.seen((rows, columns), 0.0) == (0, 0, rows, columns)
+
+
+@given(SIDES, SIDES, SIDES, SIDES, CROPS, st.integers(0, 2**32 - 1))
+def test_a_cropped_picture_is_seen_as_its_centre_alone_would_be(rows, columns, height, width, crop, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    mask = rng.integers(0, 4, (rows, columns), np.uint8)
+    y0, x0, y1, x1 = fit.seen((rows, columns), crop)
+    fitted, placement = fit.fit(image, height, width, background=13, crop=crop)
+    alone, inner = fit.fit(image[y0:y1, x0:x1], height, width, background=13)
+    np.testing.assert_array_equal(fitted, alone)
+    labels = fit.fit_labels(mask, height, width, crop=crop)
+    np.testing.assert_array_equal(labels, fit.fit_labels(mask[y0:y1, x0:x1], height, width))
+    raw = rng.random((height, width, 3), dtype=np.float32)
+    found = fit.restore(raw, placement)
+    assert found.shape == (rows, columns, 3)
+    np.testing.assert_array_equal(found[y0:y1, x0:x1], fit.restore(raw, inner))
+
+
+@given(SIDES, SIDES, CROPS, st.sampled_from([1, 2, 4]))
+def test_outside_a_crop_there_is_background_for_sure(rows, columns, crop, classes):
+    placement = fit.place((rows, columns), 16, 24, crop=crop)
+    found = fit.restore(np.full((16, 24, classes), 0.25, np.float32), placement)
+    outside = np.ones((rows, columns), bool)
+    y0, x0, y1, x1 = placement.seen
+    outside[y0:y1, x0:x1] = False
+    expected = np.zeros(classes) if classes == 1 else np.eye(classes)[0]
+    assert (found[outside] == expected).all()
+    assert (found[~outside] == 0.25).all()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import crash
 import numpy as np
+import pandas as pd
 import pytest
 import trainable
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ keras = pytest.importorskip("keras")
 from imagemask import manifest
 from imagemask.cli import main
 from imagemask.errors import InputError, UsageError
-from imagemask.learn import begin, checkpoint, dataset, run, settings
+from imagemask.learn import begin, cache, checkpoint, dataset, run, settings
 
 SIDE = 32
 TINY = """
@@ -219,13 +220,16 @@ def test_what_is_missing_is_said_before_anything_is_made(tmp_path):
         ((600, 300), {}, (512, 256)),
         ((32, 32), {"height": 64, "width": 48}, (64, 48)),
         (None, {}, (256, 256)),
+        ((600, 300), {"crop": 0.3}, (240, 128)),
+        (None, {"crop": 0.3}, (256, 256)),
     ],
 )
 def test_the_size_of_the_network_follows_from_the_pictures(tmp_path, size, given, fitted):
     sizes = [size or (20 + number, 24) for number in range(4)]
     pairs = {f"p{number}": trainable.picture(number, one) for number, one in enumerate(sizes)}
     data = dataset.read(trainable.write(tmp_path, pairs))
-    chosen = settings.load(None, {f"model.{name}": value for name, value in given.items()})
+    keys = {name: f"{'data' if name == 'crop' else 'model'}.{name}" for name in given}
+    chosen = settings.load(None, {keys[name]: value for name, value in given.items()})
     options = begin.fitted(chosen, data).model.options
     assert (options.height, options.width, options.channels, options.classes) == (*fitted, 1, 1)
 
@@ -248,6 +252,21 @@ def test_the_record_says_whether_picture_files_were_windowed(tmp_path, source, p
     (tmp_path / "run").mkdir()
     begin.write(tmp_path / "run", begin.fitted(settings.load(), data), data)
     assert run.Run.open(tmp_path / "run").record.from_pictures == pictures
+
+
+@pytest.mark.slow
+def test_what_a_crop_cuts_off_is_said_and_counts_as_missed(tmp_path):
+    """The network sees the centre; scores are of whole pictures, in evaluation and in what is predicted later."""
+    here = workspace(tmp_path)
+    (here / "tiny.toml").write_text(TINY + "[data]\ncrop = 0.25\n")
+    output = call(here, "train", "--config", "tiny.toml", "--epochs", 1)
+    pairs, share = cache.cut_off(dataset.read(here / "datasets/fake"), 0.25)
+    assert f"data.crop cuts foreground off {pairs} of 14 pairs, {share:.1%} of it" in output
+    record = run.Run.open(here / "runs/fake/001").record
+    assert (record.crop, record.height, record.width) == (0.25, SIDE // 2, SIDE // 2)
+    rows = pd.read_csv(here / "runs/fake/001/test/per_image.csv")
+    whole = dataset.read(here / "datasets/fake").rows.set_index("key")["foreground"]
+    assert rows["foreground"].tolist() == whole.loc[rows["key"]].tolist()
 
 
 def test_augmentation_is_shown_and_nothing_trained(tmp_path):

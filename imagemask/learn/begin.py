@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from imagemask import files, images, layouts, manifest, registry
 from imagemask.errors import UsageError
-from imagemask.learn import run, settings
+from imagemask.learn import fit, run, settings
 from imagemask.learn.dataset import Dataset
 from imagemask.learn.run import Record, Run
 from imagemask.learn.settings import Settings
@@ -22,10 +22,12 @@ def fitted(chosen: Settings, data: Dataset) -> Settings:
     """``chosen`` with the network's size, channels and classes from the dataset, where they were left out.
 
     Pictures of one size are taken as they are, padded to what the network's levels divide; of several sizes, or larger
-    than 512, they are brought to 256, 512 at the most. Raises UsageError where the classes are not the dataset's.
+    than 512, they are brought to 256, 512 at the most. The size of what a crop leaves is what counts. Raises UsageError
+    where the classes are not the dataset's.
     """
     step = chosen.model.options.step
-    height, width = data.size or (_USUAL, _USUAL)
+    top, left, bottom, right = fit.seen(data.size, chosen.data.crop) if data.size else (0, 0, _USUAL, _USUAL)
+    height, width = bottom - top, right - left
     scale = min(1.0, _LARGEST / max(height, width))
     found = {
         "height": -(-round(height * scale) // step) * step,
@@ -93,6 +95,7 @@ def write(place: Path, whole: Settings, data: Dataset) -> None:
         batch_size=whole.schedule.batch_size,
         recipe=document["recipe"],
         background=background_of(data),
+        crop=whole.data.crop,
         picture=data.size,
         from_pictures=bool(data.rows["source"].str.lower().str.endswith(tuple(layouts.PICTURES)).any()),
         source=document["source"],

@@ -59,11 +59,13 @@ class Cache:
 class How(TypedDict, total=False):
     """What ``open_cache`` may be told besides a network's input.
 
-    ``background`` (0) pads pictures; ``fallback`` is a folder for a dataset that cannot be written to; ``progress`` is
-    called with the number of pairs that were decoded since it was called last.
+    ``background`` (0) pads pictures; ``crop`` (0) is cut off them at each side (``fit.seen``); ``fallback`` is a
+    folder for a dataset that cannot be written to; ``progress`` is called with the number of pairs that were decoded
+    since it was called last.
     """
 
     background: int
+    crop: float
     fallback: Path | None
     progress: Callable[[int], None] | None
 
@@ -77,7 +79,7 @@ def open_cache(dataset: Dataset, *, height: int, width: int, channels: int, **ho
     Raises InputError, naming the pair, where one is missing, damaged or not what the manifest says, and where nothing
     can be written; UsageError for a colour picture and one channel.
     """
-    form = _Form(dataset, height, width, channels, how.get("background", 0))
+    form = _Form(dataset, height, width, channels, how.get("background", 0), how.get("crop", 0.0))
     fallback, progress = how.get("fallback"), how.get("progress")
     notes: tuple[str, ...] = ()
     folder = dataset.folder / FOLDER
@@ -94,6 +96,30 @@ def open_cache(dataset: Dataset, *, height: int, width: int, channels: int, **ho
                 _hold(folder, held)
             cache = form.open_in(folder) or _written(form, folder, progress)
     return replace(cache, notes=notes)
+
+
+def cut_off(dataset: Dataset, crop: float) -> tuple[int, float]:
+    """Of how many pairs a ``crop`` (``fit.seen``) cuts foreground off, and the share of all foreground that it is.
+
+    Reads every mask. Raises InputError, naming the pair, where one is missing or damaged.
+    """
+
+    def counted(key: str) -> tuple[int, int]:
+        mask = _read(dataset.folder, "masks", key)
+        labels = manifest.to_labels(mask, dataset.document)
+        y0, x0, y1, x1 = fit.seen((labels.shape[0], labels.shape[1]), crop)
+        return int(np.count_nonzero(labels)), int(np.count_nonzero(labels[y0:y1, x0:x1]))
+
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        there, kept = np.array(list(pool.map(counted, dataset.rows["key"])), np.int64).T
+    return int((kept < there).sum()), float(1 - kept.sum() / max(1, there.sum()))
+
+
+def _read(home: Path, kind: str, key: str) -> Bytes:
+    try:
+        return images.read_png(home / kind / f"{key}.png")
+    except CaseError as error:
+        raise InputError(f"{home}: {key}: {error.reason}", remedy="imagemask verify lists what is wrong") from error
 
 
 def _hold(folder: Path, held: ExitStack) -> None:
@@ -141,6 +167,7 @@ class _Form:
     width: int
     channels: int
     background: int
+    crop: float
 
     @property
     def stem(self) -> str:
@@ -150,7 +177,7 @@ class _Form:
     def places(self, folder: Path) -> tuple[_File, _File]:
         """Where images and masks lie in ``folder``."""
         size = f"{self.height}x{self.width}x{self.channels}"
-        stem = f"{self.stem}{size}-{self.background}"
+        stem = f"{self.stem}{size}-{self.background}" + (f"-{self.crop!r}" if self.crop else "")
         shape = (len(self.dataset.rows), self.height, self.width)
         return (
             _File(folder / f"{stem}.images.npy", (*shape, self.channels)),
@@ -169,10 +196,7 @@ class _Form:
         """Image HxWxC and mask HxW of a pair, by its key and its digest. Raises as ``open_cache``."""
         key, digest = row
         home = self.dataset.folder
-        try:
-            image, mask = (images.read_png(home / kind / f"{key}.png") for kind in ("images", "masks"))
-        except CaseError as error:
-            raise InputError(f"{home}: {key}: {error.reason}", remedy="imagemask verify lists what is wrong") from error
+        image, mask = (_read(home, kind, key) for kind in ("images", "masks"))
         if manifest.digest(image, mask) != digest:
             reason = f"{home}: {key} is not the pair that was built: its digest is another"
             raise InputError(reason, remedy="imagemask verify lists what was changed; build the dataset again")
@@ -181,8 +205,8 @@ class _Form:
             picture = fit.in_channels(image, self.channels)
         except (InputError, UsageError) as error:
             raise type(error)(f"{home}: {key}: {error.reason}", remedy=error.remedy) from error
-        fitted, _ = fit.fit(picture, self.height, self.width, background=self.background)
-        return fitted, fit.fit_labels(labels, self.height, self.width)
+        fitted, _ = fit.fit(picture, self.height, self.width, background=self.background, crop=self.crop)
+        return fitted, fit.fit_labels(labels, self.height, self.width, crop=self.crop)
 
 
 def _written(form: _Form, folder: Path, progress: Callable[[int], None] | None) -> Cache:

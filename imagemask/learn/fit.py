@@ -1,5 +1,8 @@
 """Pictures of any size into a network of one size, and its probabilities back onto the picture.
 
+A network may be shown the centre of a picture only: a ``crop``, the share that is cut off at each side, as large
+above as below. What it is not shown has no foreground.
+
 The kernels are those of a build (``imagemask.resample``): image and mask move together, and pixel centres are kept.
 """
 
@@ -14,6 +17,7 @@ from imagemask import resample
 from imagemask.errors import UsageError
 
 Bytes = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
 
 _PADDED = 5, 4
 """Up to 5/4 a picture is not enlarged but padded, and keeps every pixel: a size that a network's levels do not divide
@@ -24,61 +28,81 @@ comes to this."""
 class Placement:
     """Where a picture lies in a network's input.
 
-    ``source`` is its own (height, width); ``box`` where it is in the input: y0, x0, y1, x1, the last two outside.
+    ``source`` is its own (height, width); ``seen`` what the network sees of it, and ``box`` where that is in the input:
+    y0, x0, y1, x1, the last two outside.
     """
 
     source: tuple[int, int]
-    box: tuple[int, int, int, int]
+    seen: Box
+    box: Box
 
 
-def place(source: tuple[int, int], height: int, width: int) -> Placement:
-    """Where a picture of ``source`` (height, width) lies in an input of ``height`` x ``width``: in the middle.
+def seen(source: tuple[int, int], crop: float) -> Box:
+    """What is left of a picture of ``source`` (height, width) without ``crop``, a share under 0.5, at each side.
+
+    The margins are rounded to a pixel; one pixel is left at least.
+    """
+    top, left = (min(round(side * crop), (side - 1) // 2) for side in source)
+    return top, left, source[0] - top, source[1] - left
+
+
+def place(source: tuple[int, int], height: int, width: int, *, crop: float = 0.0) -> Placement:
+    """Where what is ``seen`` of a picture of ``source`` lies in an input of ``height`` x ``width``: in the middle.
 
     Its aspect ratio is kept (rounded to a pixel, half up). It fills the input in one direction at least, except where
     it fits in as it is and lacks a fifth at most: then its pixels stay as they are. The odd pixel of padding is below
     and at the right.
     """
-    rows, columns = source
+    shown = seen(source, crop)
+    rows, columns = shown[2] - shown[0], shown[3] - shown[1]
     by_height = rows * width >= columns * height
     have, want = (rows, height) if by_height else (columns, width)
     most, of = _PADDED
     if have <= want and want * of <= have * most:
-        inner = source
+        inner = rows, columns
     elif by_height:
         inner = height, min(width, max(1, (2 * columns * height + rows) // (2 * rows)))
     else:
         inner = min(height, max(1, (2 * rows * width + columns) // (2 * columns))), width
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    return Placement(source, (top, left, top + inner[0], left + inner[1]))
+    return Placement(source, shown, (top, left, top + inner[0], left + inner[1]))
 
 
-def fit(image: Bytes, height: int, width: int, *, background: int) -> tuple[Bytes, Placement]:
-    """``image`` (uint8, HxW or HxWxC) as ``place`` has it, on ``background``; the same array where sizes agree."""
-    placement = place((image.shape[0], image.shape[1]), height, width)
+def fit(image: Bytes, height: int, width: int, *, background: int, crop: float = 0.0) -> tuple[Bytes, Placement]:
+    """``image`` (uint8, HxW or HxWxC) as ``place`` has it, on ``background``; the same pixels where sizes agree."""
+    placement = place((image.shape[0], image.shape[1]), height, width, crop=crop)
     y0, x0, y1, x1 = placement.box
     # OpenCV drops the axis of a single channel.
-    inner = resample.resize(image, y1 - y0, x1 - x0).reshape(y1 - y0, x1 - x0, *image.shape[2:])
+    inner = resample.resize(_shown(image, placement), y1 - y0, x1 - x0).reshape(y1 - y0, x1 - x0, *image.shape[2:])
     return _framed(inner, placement, (height, width), background), placement
 
 
-def fit_labels(mask: Bytes, height: int, width: int) -> Bytes:
+def fit_labels(mask: Bytes, height: int, width: int, *, crop: float = 0.0) -> Bytes:
     """A mask (class ids, uint8 HxW) as ``fit`` has its image, by coverage; 0 around it."""
-    placement = place((mask.shape[0], mask.shape[1]), height, width)
+    placement = place((mask.shape[0], mask.shape[1]), height, width, crop=crop)
     y0, x0, y1, x1 = placement.box
-    inner = resample.resize_labels(mask, y1 - y0, x1 - x0).astype(np.uint8, copy=False)
+    inner = resample.resize_labels(_shown(mask, placement), y1 - y0, x1 - x0).astype(np.uint8, copy=False)
     return _framed(inner, placement, (height, width), 0)
 
 
 def restore(probabilities: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
     """Probabilities of a network (HxWxK) at the picture's own size: what was added is cut off, the rest interpolated.
 
-    Linear between pixel centres, and constant beyond the outermost; the same values where sizes agree.
+    Linear between pixel centres, and constant beyond the outermost; the same values where sizes agree. What the network
+    was not shown is background for sure.
     """
     y0, x0, y1, x1 = placement.box
+    top, left, bottom, right = placement.seen
     inner = probabilities[y0:y1, x0:x1]
-    for axis, length in enumerate(placement.source):
+    for axis, length in enumerate((bottom - top, right - left)):
         inner = _interpolated(inner, axis, length)
-    return inner
+    if inner.shape[:2] == placement.source:
+        return inner
+    whole = np.zeros((*placement.source, inner.shape[2]), np.float32)
+    if inner.shape[2] > 1:
+        whole[..., 0] = 1
+    whole[top:bottom, left:right] = inner
+    return whole
 
 
 def in_channels(image: Bytes, channels: int) -> Bytes:
@@ -91,6 +115,11 @@ def in_channels(image: Bytes, channels: int) -> Bytes:
             remedy="Give it pictures in grey, or train with model.channels = 3",
         )
     return image
+
+
+def _shown(picture: Bytes, placement: Placement) -> Bytes:
+    y0, x0, y1, x1 = placement.seen
+    return picture[y0:y1, x0:x1]
 
 
 def _framed(inner: Bytes, placement: Placement, shape: tuple[int, int], value: int) -> Bytes:

@@ -65,6 +65,8 @@ class Record(BaseModel):
     """Images a step: as many fit into memory."""
     recipe: Mapping[str, JsonValue]
     background: int = 0
+    crop: float = 0.0
+    """The share of a picture that the network is not shown, at each side (``fit.seen``)."""
     picture: tuple[int, int] | None = None
     """Height and width of every picture of the dataset; None where they differ."""
     from_pictures: bool = False

@@ -125,7 +125,7 @@ def _require(machine: Machine, whole: Settings) -> None:
 
 def _train(place: Path, data: Dataset, whole: Settings, *, machine: Machine, watch: Watch) -> Trained:
     kept = _decoded(data, whole, fallback=place)
-    for note in kept.notes:
+    for note in (*kept.notes, *_cut_off(data, whole.data.crop)):
         watch.note(note)
     return _Training(Run.open(place), data, whole, kept, watch).go(machine.devices)
 
@@ -139,8 +139,15 @@ def _decoded(data: Dataset, whole: Settings, *, fallback: Path) -> Cache:
         width=options.width,
         channels=options.channels,
         background=begin.background_of(data),
+        crop=whole.data.crop,
         fallback=fallback,
     )
+
+
+def _cut_off(data: Dataset, crop: float) -> list[str]:
+    pairs, share = cache.cut_off(data, crop) if crop else (0, 0.0)
+    said = f"data.crop cuts foreground off {pairs} of {len(data.rows)} pairs, {share:.1%} of it: it counts as missed"
+    return [said] if pairs else []
 
 
 class _Training:

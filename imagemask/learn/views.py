@@ -52,14 +52,15 @@ class View(Protocol):
 class Whole:
     """A whole picture, at the recipe's size, where it is not of a build, ``written``; and at the network's.
 
-    Of equal sizes nothing is touched.
+    Of equal sizes nothing is touched. Of a run with a ``crop`` the network sees its centre.
     """
 
     count = 1
 
     def __init__(self, picture: Bytes, record: Record, *, written: bool = False) -> None:
         sized, self._recipe = (picture, None) if written else _sized(picture, record)
-        self._input, self._network = fit.fit(sized, record.height, record.width, background=record.background)
+        form = record.height, record.width
+        self._input, self._network = fit.fit(sized, *form, background=record.background, crop=record.crop)
         self._found: Probabilities | None = None
 
     def inputs(self) -> Iterator[Bytes]:
@@ -135,8 +136,8 @@ class Steps:
     def _own_scale(self) -> bool:
         """Whether the network was trained on pixels of the source, neither shrunk nor grown on the way."""
         record = self.record
-        if record.recipe.get("size") is not None or record.picture is None:
-            return False
+        if record.recipe.get("size") is not None or record.picture is None or record.crop:
+            return False  # what is learnt of the centre of a picture does not hold of any tile of it
         y0, x0, y1, x1 = fit.place(record.picture, record.height, record.width).box
         return (y1 - y0, x1 - x0) == record.picture
 
@@ -210,7 +211,7 @@ def _sized(picture: Bytes, record: Record) -> tuple[Bytes, fit.Placement | None]
     stretch = bool(record.recipe.get("stretch"))
     fitted, (top, left, bottom, right) = pixels.fit(plain, side, stretch=stretch, background=record.background)
     sized = np.asarray(fitted.image, np.uint8).reshape(side, side, picture.shape[2])
-    return sized, fit.Placement(source, (top, left, side - bottom, side - right))
+    return sized, fit.Placement(source, (0, 0, *source), (top, left, side - bottom, side - right))
 
 
 def _channelled(picture: Bytes, channels: int) -> Bytes:
