@@ -145,9 +145,11 @@ def _fault(case: Case, error: Exception) -> CaseError:
     A picture library, and a generator that somebody else wrote, have many ways to fail on a damaged file, and one bad
     file must not end a build.
     """
+    from imagemask import images
+
     if isinstance(error, CaseError):
         return error
-    if _lacks_memory(error) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
+    if images.lacks_memory(error) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
         reason = f"{case.id}: {error.strerror}" if isinstance(error, OSError) else f"{case.id}: out of memory"
         raise InputError(reason, remedy="Give fewer --workers and run again: what is done is kept") from error
     if isinstance(error, OSError):
@@ -158,12 +160,6 @@ def _fault(case: Case, error: Exception) -> CaseError:
     return CaseError(
         "unexpected_error", reason, file=file, remedy="If the file is sound, this is a bug: please report it"
     )
-
-
-def _lacks_memory(error: Exception) -> bool:
-    import cv2
-
-    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
 
 
 def _unreadable(error: OSError) -> CaseError:

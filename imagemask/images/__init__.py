@@ -328,9 +328,14 @@ def _by_opencv(data: bytes) -> NDArray[Any] | None:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         return pixels if pixels is None or pixels.ndim == 2 else _swapped(pixels)
     except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:  # not the file's fault
+        if lacks_memory(error):  # not the file's fault
             raise MemoryError(str(error)) from error
         raise
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether ``error`` says, as Python does or as OpenCV, that the machine's memory did not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
 
 
 def _swapped(pixels: NDArray[Any]) -> NDArray[Any]:

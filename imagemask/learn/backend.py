@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from importlib import metadata
 from typing import Any, BinaryIO, Literal, cast
 
+from imagemask import images
 from imagemask.errors import UsageError
 
 Devices = Literal["one", "all"]
@@ -218,7 +219,7 @@ def feed(batches: Iterable[Any], like: Any) -> Any:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory, the card's or the machine's, did not suffice."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _EXHAUSTED)
+    return images.lacks_memory(error) or any(sign in str(error) for sign in _EXHAUSTED)
 
 
 def environment(devices: int = 1) -> dict[str, Any]:
