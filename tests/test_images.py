@@ -463,13 +463,22 @@ def test_running_out_of_memory_is_not_the_files_fault(put, monkeypatch):
 @pytest.mark.parametrize("call", [images.read_image, images.read_mask, images.read_png])
 def test_nor_is_it_where_opencv_runs_out_of_it(put, monkeypatch, call):
     def full(*_):
-        error = cv2.error("Insufficient memory")
-        error.code = cv2.Error.StsNoMem
-        raise error
+        raise cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes")
 
     monkeypatch.setattr(cv2, "imdecode", full)
     with pytest.raises(MemoryError):
         call(put(encoded(COLOURS, "PNG")))
+
+
+def test_each_error_of_opencv_is_known_by_itself_whatever_was_raised_after_it(monkeypatch):
+    """OpenCV writes the code of an error into the class, where the next error, of any thread, replaces it."""
+    with pytest.raises(cv2.error) as caught:
+        cv2.resize(np.zeros((0, 4), np.uint8), (1, 1))
+    monkeypatch.setattr(cv2.error, "code", cv2.Error.StsNoMem, raising=False)
+    assert not images.lacks_memory(caught.value)
+    assert images.lacks_memory(cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"))
+    assert images.lacks_memory(MemoryError())
+    assert not images.lacks_memory(OSError("(-4:"))
 
 
 @given(st.data())

@@ -6,6 +6,7 @@ import math
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from oracles import Constant, Oracle, built, pictures, run_of, workspace
@@ -14,6 +15,7 @@ from imagemask import images, manifest
 from imagemask.build import fragments
 from imagemask.errors import InputError, UsageError
 from imagemask.learn import evaluate as library
+from imagemask.learn import held_out
 from imagemask.learn.evaluate import choose_threshold, evaluate
 from imagemask.learn.run import Run
 
@@ -193,6 +195,23 @@ def test_a_dataset_with_its_empty_slices_says_so_and_counts_false_alarms(lung, t
     assert (value(run, "false_alarms"), int(measures(run)["false_alarms"]["n"])) == (none, none)
     assert evaluate(run, model=Oracle(everything)).value("false_alarms") == 0
     assert value(run, "dice") == 1
+
+
+def test_of_a_run_that_sees_the_centre_the_whole_picture_is_scored(lung, tmp_path):
+    """A model that finds everything finds the centre; what lies outside it is truth all the same."""
+    run = run_of(lung[1], tmp_path / "runs" / "1", crop_share=0.25, height=24, width=24)
+    done = evaluate(run, model=Constant(1), raw=lung[0])
+    rows = pd.read_csv(done.folder / "per_image.csv")
+    data = held_out.of_run(run, "test")
+    assert set(rows["predicted"]) == {24 * 24}
+    whole = data.rows.set_index("key")["foreground"]
+    assert rows["foreground"].tolist() == whole.loc[rows["key"]].tolist()
+    volumes = pd.read_csv(done.folder / "per_volume.csv")
+    assert (volumes["predicted"] == 24 * 24 * volumes["slices"]).all()
+    truths = [one.truth for one in held_out.predictions(data, Constant(0))]
+    outside = 1 - sum(np.count_nonzero(one[12:36, 12:36]) for one in truths) / sum(map(np.count_nonzero, truths))
+    assert any(f"{outside:.1%} of the foreground lies outside it" in note for note in done.notes)
+    assert done.document()["crop_share"] == 0.25
 
 
 def test_without_fragments_the_statement_says_that_nobody_knows(lung, tmp_path):

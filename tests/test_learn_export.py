@@ -74,7 +74,7 @@ def make_run(folder, network, **changes):
         "classes": classes,
         "recipe": {"generator": "lung-tumor", "window": ["lung"], "size": 32},
         "background": 7,
-        "crop": 0.125,
+        "crop_share": 0.125,
         "source": {"licence": "CC0"},
         "threshold": 0.25,
         **changes,
@@ -244,7 +244,7 @@ def test_the_card_says_what_goes_in_and_what_comes_out(tmp_path):
     assert card["threshold"] == 0.25
     assert [card[name] for name in ("height", "width", "channels", "classes")] == [32, 32, 1, 3]
     assert card["window"] == [list(pixels.PRESETS["lung"])]
-    assert (card["background"], card["crop"]) == (7, 0.125)
+    assert (card["background"], card["crop_share"]) == (7, 0.125)
     assert card["source"] == {"licence": "CC0"}
     assert card["recipe"] == run.record.recipe
     assert json.loads(json.dumps(card)) == card

@@ -196,12 +196,12 @@ CROPS = st.floats(0, 0.45)
 
 @given(SIDES, SIDES, CROPS)
 def test_a_crop_leaves_the_centre(rows, columns, crop):
-    y0, x0, y1, x1 = fit.seen((rows, columns), crop)
+    y0, x0, y1, x1 = fit.centre((rows, columns), crop)
     assert (rows - y1, columns - x1) == (y0, x0)
     for side, margin in ((rows, y0), (columns, x0)):
         assert side - 2 * margin >= 1
         assert abs(margin - side * crop) <= 0.5 or side - 2 * margin <= 2
-    assert fit.seen((rows, columns), 0.0) == (0, 0, rows, columns)
+    assert fit.centre((rows, columns), 0.0) == (0, 0, rows, columns)
 
 
 @given(SIDES, SIDES, SIDES, SIDES, CROPS, st.integers(0, 2**32 - 1))
@@ -209,7 +209,7 @@ def test_a_cropped_picture_is_seen_as_its_centre_alone_would_be(rows, columns, h
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (rows, columns, 3), dtype=np.uint8)
     mask = rng.integers(0, 4, (rows, columns), np.uint8)
-    y0, x0, y1, x1 = fit.seen((rows, columns), crop)
+    y0, x0, y1, x1 = fit.centre((rows, columns), crop)
     fitted, placement = fit.fit(image, height, width, background=13, crop=crop)
     alone, inner = fit.fit(image[y0:y1, x0:x1], height, width, background=13)
     np.testing.assert_array_equal(fitted, alone)
@@ -226,7 +226,7 @@ def test_outside_a_crop_there_is_background_for_sure(rows, columns, crop, classe
     placement = fit.place((rows, columns), 16, 24, crop=crop)
     found = fit.restore(np.full((16, 24, classes), 0.25, np.float32), placement)
     outside = np.ones((rows, columns), bool)
-    y0, x0, y1, x1 = placement.seen
+    y0, x0, y1, x1 = placement.centre
     outside[y0:y1, x0:x1] = False
     expected = np.zeros(classes) if classes == 1 else np.eye(classes)[0]
     assert (found[outside] == expected).all()

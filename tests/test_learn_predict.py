@@ -83,6 +83,20 @@ def test_a_dataset_of_pictures_comes_back_from_a_perfect_model(tmp_path, out):
         assert overlay.shape == (40, 56, 3)
 
 
+def test_a_run_that_sees_the_centre_finds_nothing_outside_it(tmp_path, out):
+    over = run_in(tmp_path / "run", height=16, width=16, picture=(32, 32), crop_share=0.25)
+    Image.fromarray(np.full((64, 32), 255, np.uint8)).save(tmp_path / "a.png")
+    report = predict(over, [tmp_path / "a.png"], out, How(probabilities=True), model=Bright())
+    expected = np.zeros((64, 32), np.uint8)
+    expected[16:48, 8:24] = 255
+    assert np.array_equal(mask_of(out, "a"), expected)
+    assert report.predictions[0].foreground == {"cell": 32 * 16}
+    assert np.array_equal(images.read_png(out / "probabilities" / "a.png"), expected)
+    with pytest.raises(UsageError, match="trained on the centre of each picture"):
+        predict(over, [tmp_path / "a.png"], tmp_path / "other", How(tiles="always"), model=Bright())
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "misnamed.jpg", "no_suffix"])
 def test_formats_are_told_by_content(tmp_path, run, out, name):
     path = tmp_path / "in" / name

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from imagemask.generators import lung_tumor, pancreas
+from oracles import Constant
 from predicting import Bright, Oracle, dice, run_in, run_over
 
 from imagemask import build, images, phantoms
@@ -69,6 +70,17 @@ def test_a_phantom_comes_back_voxel_by_voxel(lungs, tmp_path):
         assert_same_place(one.mask, one.file)
         assert (tmp_path / "out" / "overlays" / f"{one.name}.png").is_file()
     assert oracle.hits == set(oracle.known)
+
+
+def test_of_a_volume_the_centre_of_every_slice_is_searched(lungs, tmp_path):
+    run = run_over(tmp_path / "run", lungs / "data", height=40, width=40, crop_share=0.25)
+    source = next((lungs / "raw" / "Task06_Lung" / "imagesTr").glob("[!.]*.nii*"))
+    (one,) = predict(run, [source], tmp_path / "out", model=Constant(1)).predictions
+    found = whole(one.mask)
+    counts = sorted(np.unique(np.argwhere(found)[:, axis]).size for axis in range(3))
+    assert counts == [one.slices, 40, 40]
+    assert np.count_nonzero(found) == one.slices * 40 * 40
+    assert_same_place(one.mask, source)
 
 
 def test_every_order_of_axes_comes_back(tmp_path):

@@ -148,7 +148,7 @@ def test_a_wrong_option_is_named(given, message):
         ("schedule.epoch = 3", "c.toml:1: schedule.epoch is no key. Did you mean epochs?"),
         ("model = { name = 'unet',  level = 3 }", "c.toml:1: model.level is no key. Did you mean levels?"),
         ("[model]\nepoch_s = 3", "c.toml:2: model.epoch_s is no key. Did you mean schedule.epochs?"),
-        ("[data]\nqqq = 1", "c.toml:2: data.qqq is no key. There are crop, dataset, fold, foreground_share"),
+        ("[data]\nqqq = 1", "c.toml:2: data.qqq is no key. There are crop_share, dataset, fold, foreground_share"),
         ("[schedule]\n\nepochs = 0", "c.toml:3: schedule.epochs = 0: must be greater than or equal to 1"),
         ('[schedule]\nepochs = "3"', 'c.toml:2: schedule.epochs = "3": must be a valid integer'),
         ("[output]\ntensorboard = 1", "c.toml:2: output.tensorboard = 1: must be a valid boolean"),

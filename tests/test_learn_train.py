@@ -11,7 +11,6 @@ from pathlib import Path
 
 import crash
 import numpy as np
-import pandas as pd
 import pytest
 import trainable
 from click.testing import CliRunner
@@ -21,7 +20,7 @@ keras = pytest.importorskip("keras")
 from imagemask import manifest
 from imagemask.cli import main
 from imagemask.errors import InputError, UsageError
-from imagemask.learn import begin, cache, checkpoint, dataset, run, settings
+from imagemask.learn import begin, cache, checkpoint, dataset, run, settings, train
 
 SIDE = 32
 TINY = """
@@ -254,19 +253,71 @@ def test_the_record_says_whether_picture_files_were_windowed(tmp_path, source, p
     assert run.Run.open(tmp_path / "run").record.from_pictures == pictures
 
 
+def of_a_crop(folder):
+    """A dataset of 14 pairs of 32x32: foreground in the corner of every other one, in the middle of every fourth."""
+    here = workspace(folder)
+    pairs = {}
+    for number in range(14):
+        image, mask = trainable.picture(number, (SIDE, SIDE), empty=True)
+        if number % 2 == 0:
+            mask[:4, :4] = 255
+        if number % 4 == 0:
+            mask[12:20, 10:20] = 255
+        pairs[f"p{number:02d}"] = image, mask
+    splits = ("train", "train", "train", "valid", "train", "test", "train")
+    trainable.write(here / "datasets" / "fake", pairs, splits=splits)
+    return here, dataset.read(here / "datasets" / "fake")
+
+
+def test_what_a_crop_cuts_off_is_counted_where_it_is_learnt_from_or_chosen_by(tmp_path):
+    _, data = of_a_crop(tmp_path)
+    rows = data.rows[data.rows["split"].isin(["train", "valid"])]
+    numbers = [int(case[1:]) for case in rows["case"]]
+    pairs, whole = (sum(number % every == 0 for number in numbers) for every in (2, 4))
+    found = begin.cut_off(data, 0.25)
+    assert (found.pairs, found.cut, found.lost) == (pairs, pairs, pairs - whole)
+    assert found.share == pytest.approx(16 * pairs / (16 * pairs + 80 * whole))
+    assert f"off {pairs} of {pairs} pairs of train and valid that have some ({pairs - whole} lose all" in str(found)
+    assert str(begin.cut_off(data, 0.0)) == ""
+    assert "less than 0.1% of it" in str(dataclasses.replace(found, share=0.0001))
+    (data.folder / "masks" / f"{rows['key'].iloc[1]}.png").unlink()
+    with pytest.raises(InputError, match=f"{rows['key'].iloc[1]}.*imagemask verify"):
+        begin.cut_off(data, 0.25)
+
+
+def test_what_is_left_in_the_centre_is_what_counts_as_foreground(tmp_path):
+    """Else pairs that show nothing would be drawn as those that show something."""
+    _, data = of_a_crop(tmp_path)
+    kept = cache.open_cache(data, height=16, width=16, channels=1, crop=0.25)
+    shown = begin.as_shown(data, kept)
+    assert shown.digest == data.digest
+    assert shown.rows["foreground"].tolist() == [80 * (int(case[1:]) % 4 == 0) for case in data.rows["case"]]
+    kept = cache.open_cache(data, height=8, width=8, channels=1, crop=0.45)
+    corners = dataclasses.replace(data, rows=data.rows[data.rows["foreground"] == 16])
+    with pytest.raises(UsageError, match="cuts all foreground off the training set of fake. Cut less off"):
+        begin.as_shown(corners, kept)
+
+
 @pytest.mark.slow
-def test_what_a_crop_cuts_off_is_said_and_counts_as_missed(tmp_path):
-    """The network sees the centre; scores are of whole pictures, in evaluation and in what is predicted later."""
-    here = workspace(tmp_path)
-    (here / "tiny.toml").write_text(TINY + "[data]\ncrop = 0.25\n")
+def test_a_run_is_trained_on_the_centre_and_says_so(tmp_path):
+    here, data = of_a_crop(tmp_path)
+    (here / "tiny.toml").write_text(TINY + "[data]\ncrop_share = 0.25\n")
     output = call(here, "train", "--config", "tiny.toml", "--epochs", 1)
-    pairs, share = cache.cut_off(dataset.read(here / "datasets/fake"), 0.25)
-    assert f"data.crop cuts foreground off {pairs} of 14 pairs, {share:.1%} of it" in output
-    record = run.Run.open(here / "runs/fake/001").record
-    assert (record.crop, record.height, record.width) == (0.25, SIDE // 2, SIDE // 2)
-    rows = pd.read_csv(here / "runs/fake/001/test/per_image.csv")
-    whole = dataset.read(here / "datasets/fake").rows.set_index("key")["foreground"]
-    assert rows["foreground"].tolist() == whole.loc[rows["key"]].tolist()
+    assert str(begin.cut_off(data, 0.25)) in output
+    folder = here / "runs/fake/001"
+    record = run.Run.open(folder).record
+    assert (record.crop_share, record.height, record.width) == (0.25, SIDE // 2, SIDE // 2)
+    order = train.Order.of(
+        begin.as_shown(data, train._decoded(data, settings.load(folder / run.SETTINGS), fallback=folder)).part("train"),
+        {key: number for number, key in enumerate(data.rows["key"])},
+        settings.load(folder / run.SETTINGS),
+    )
+    assert 0 < sum(order.foreground) < len(order.foreground)
+    written = json.loads((folder / "test/evaluation.json").read_text())
+    assert written["crop_share"] == 0.25
+    assert any("without 25.0% of it at each side" in note for note in written["notes"])
+    assert "tiles" in call(here, "predict", folder, "datasets/fake/images", "--out", "out", "--tiles", "always", code=2)
+    assert not (here / "out").exists()
 
 
 def test_augmentation_is_shown_and_nothing_trained(tmp_path):

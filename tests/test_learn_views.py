@@ -71,7 +71,7 @@ def test_a_shape_comes_back_to_its_place(shape, size, stretch):
 def test_of_a_cropped_picture_the_centre_is_seen_and_comes_back_to_its_place(size):
     picture = np.full((160, 160, 1), 255, np.uint8)
     picture[50:90, 60:110] = 90
-    steps = Steps(record(height=40, width=40, recipe={"size": size}, picture=None, crop=0.25))
+    steps = Steps(record(height=40, width=40, recipe={"size": size}, picture=None, crop_share=0.25))
     (found,) = seen(steps, picture)
     assert (found[5:25, 10:35] == 90).all()
     assert (found[30:] == 255).all()
@@ -106,7 +106,7 @@ NATIVE = {"recipe": {"size": None}, "picture": (32, 32)}
         ({**NATIVE, "picture": (16, 16)}, (90, 90), False),  # was enlarged
         ({**NATIVE, "picture": None}, (90, 90), False),  # of many sizes: each was fitted
         ({"recipe": {"size": 32}}, (90, 90), False),  # the build has fitted them
-        ({**NATIVE, "picture": (64, 64), "crop": 0.25}, (90, 90), False),  # a tile is not the centre
+        ({**NATIVE, "picture": (64, 64), "crop_share": 0.25}, (90, 90), False),  # a tile is not the centre
     ],
 )
 def test_large_pictures_are_tiled_where_the_network_knows_their_scale(changes, shape, tiled):

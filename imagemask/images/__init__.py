@@ -55,6 +55,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGIC = {png.SIGNATURE: "PNG", _JPEG: "JPEG", b"BM": "BMP"} | dict.fromkeys(_TIFF, "TIFF")
 _ORIENTATION, _BITS = 0x0112, 0x0102  # tags of TIFF and EXIF
 _INVERSE = {6: 8, 8: 6}
+_NO_MEMORY = f"({cv2.Error.StsNoMem}:"
 _LONGEST = 1_000_000  # the longest side of a PNG that OpenCV takes
 
 
@@ -335,7 +336,8 @@ def _by_opencv(data: bytes) -> NDArray[Any] | None:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether ``error`` says, as Python does or as OpenCV, that the machine's memory did not suffice."""
-    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
+    # The text: ``code`` is an attribute of the class, and of whichever error OpenCV raised last, in any thread.
+    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and _NO_MEMORY in str(error))
 
 
 def _swapped(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -59,7 +59,7 @@ class Cache:
 class How(TypedDict, total=False):
     """What ``open_cache`` may be told besides a network's input.
 
-    ``background`` (0) pads pictures; ``crop`` (0) is cut off them at each side (``fit.seen``); ``fallback`` is a
+    ``background`` (0) pads pictures; ``crop`` (0) is cut off them at each side (``fit.centre``); ``fallback`` is a
     folder for a dataset that cannot be written to; ``progress`` is called with the number of pairs that were decoded
     since it was called last.
     """
@@ -96,30 +96,6 @@ def open_cache(dataset: Dataset, *, height: int, width: int, channels: int, **ho
                 _hold(folder, held)
             cache = form.open_in(folder) or _written(form, folder, progress)
     return replace(cache, notes=notes)
-
-
-def cut_off(dataset: Dataset, crop: float) -> tuple[int, float]:
-    """Of how many pairs a ``crop`` (``fit.seen``) cuts foreground off, and the share of all foreground that it is.
-
-    Reads every mask. Raises InputError, naming the pair, where one is missing or damaged.
-    """
-
-    def counted(key: str) -> tuple[int, int]:
-        mask = _read(dataset.folder, "masks", key)
-        labels = manifest.to_labels(mask, dataset.document)
-        y0, x0, y1, x1 = fit.seen((labels.shape[0], labels.shape[1]), crop)
-        return int(np.count_nonzero(labels)), int(np.count_nonzero(labels[y0:y1, x0:x1]))
-
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        there, kept = np.array(list(pool.map(counted, dataset.rows["key"])), np.int64).T
-    return int((kept < there).sum()), float(1 - kept.sum() / max(1, there.sum()))
-
-
-def _read(home: Path, kind: str, key: str) -> Bytes:
-    try:
-        return images.read_png(home / kind / f"{key}.png")
-    except CaseError as error:
-        raise InputError(f"{home}: {key}: {error.reason}", remedy="imagemask verify lists what is wrong") from error
 
 
 def _hold(folder: Path, held: ExitStack) -> None:
@@ -196,7 +172,10 @@ class _Form:
         """Image HxWxC and mask HxW of a pair, by its key and its digest. Raises as ``open_cache``."""
         key, digest = row
         home = self.dataset.folder
-        image, mask = (_read(home, kind, key) for kind in ("images", "masks"))
+        try:
+            image, mask = (images.read_png(home / kind / f"{key}.png") for kind in ("images", "masks"))
+        except CaseError as error:
+            raise InputError(f"{home}: {key}: {error.reason}", remedy="imagemask verify lists what is wrong") from error
         if manifest.digest(image, mask) != digest:
             reason = f"{home}: {key} is not the pair that was built: its digest is another"
             raise InputError(reason, remedy="imagemask verify lists what was changed; build the dataset again")
@@ -206,7 +185,8 @@ class _Form:
         except (InputError, UsageError) as error:
             raise type(error)(f"{home}: {key}: {error.reason}", remedy=error.remedy) from error
         fitted, _ = fit.fit(picture, self.height, self.width, background=self.background, crop=self.crop)
-        return fitted, fit.fit_labels(labels, self.height, self.width, crop=self.crop)
+        inside = fit.fit_labels(labels, self.height, self.width, crop=self.crop)
+        return np.ascontiguousarray(fitted), np.ascontiguousarray(inside)  # no view that keeps a whole picture alive
 
 
 def _written(form: _Form, folder: Path, progress: Callable[[int], None] | None) -> Cache:
@@ -241,7 +221,7 @@ def _write(form: _Form, writers: list[BufferedWriter], progress: Callable[[int],
         for begin in range(0, len(rows), some):
             pairs = list(pool.map(form.decoded, rows[begin : begin + some]))
             for arrays, writer in zip(zip(*pairs, strict=True), writers, strict=True):
-                writer.writelines(np.ascontiguousarray(array).data for array in arrays)
+                writer.writelines(array.data for array in arrays)
             if progress is not None:
                 progress(len(pairs))
     for writer in writers:

@@ -29,7 +29,7 @@ import numpy as np
 
 from imagemask import manifest
 from imagemask.files import make_folder, write_atomic
-from imagemask.learn import curves, held_out, infer, measures, sheets, whole
+from imagemask.learn import curves, fit, held_out, infer, measures, sheets, whole
 from imagemask.learn.calibration import Calibration
 from imagemask.learn.held_out import HeldOut, Predicted
 from imagemask.learn.measures import Measure
@@ -83,6 +83,7 @@ class Evaluation:
             "split": self.split,
             "epoch": record.epoch,
             "threshold": self.run.threshold,
+            "crop_share": record.crop_share,
             "statement": self.statement,
             "notes": list(self.notes),
             "measures": [{name: _finite(value) for name, value in asdict(one).items()} for one in self.measures],
@@ -125,7 +126,7 @@ def evaluate(
         volumes = whole.score(held, raw, model, partial(_tell, notify, "whole volumes"))
     found = tuple(tally.measures(volumes.volumes))
     evaluation = Evaluation(
-        run.folder / split, run, split, _statement(held), tuple(_notes(held)), found, tuple(volumes.failures)
+        run.folder / split, run, split, _statement(held), tuple(_notes(held, tally)), found, tuple(volumes.failures)
     )
     _write(evaluation, tally, None if raw is None else volumes.volumes, model)
     return evaluation
@@ -164,6 +165,7 @@ class _Tally:
         self.labels = held.data.labels
         self.rows: list[dict[str, Any]] = []
         self.calibration, self.pooled, self.thresholds = Calibration(), PooledScores(), Thresholds()
+        self.foreground = self.outside = 0
 
     def add(self, one: Predicted) -> None:
         """Count a pair."""
@@ -173,6 +175,10 @@ class _Tally:
         self.calibration.add(infer.foreground(one.probabilities), one.truth > 0)
         self.pooled.add(one.probabilities, one.truth)
         self.thresholds.add(one.probabilities, one.truth)
+        y0, x0, y1, x1 = fit.centre((one.truth.shape[0], one.truth.shape[1]), self.held.run.record.crop_share)
+        there = int(np.count_nonzero(one.truth))
+        self.foreground += there
+        self.outside += there - int(np.count_nonzero(one.truth[y0:y1, x0:x1]))
 
     @property
     def images(self) -> pd.DataFrame:
@@ -224,7 +230,7 @@ def _left_out(held: HeldOut, things: str) -> str:
     )
 
 
-def _notes(held: HeldOut) -> Iterator[str]:
+def _notes(held: HeldOut, tally: _Tally) -> Iterator[str]:
     """What a reader of the scores should know beside them."""
     if held.split == "train":
         yield "these are the images that it was trained on: the scores say nothing of new patients"
@@ -233,6 +239,12 @@ def _notes(held: HeldOut) -> Iterator[str]:
     blank, count = int(held.rows[["spacing_y", "spacing_x"]].isna().any(axis=1).sum()), len(held.rows)
     if 0 < blank < count:
         yield f"the spacing of {blank} of {count} images is not known: distances are in pixels"
+    if crop := held.run.record.crop_share:
+        share = tally.outside / max(1, tally.foreground)
+        yield (
+            f"the network sees the centre of each image, without {crop:.1%} of it at each side: "
+            f"{share:.1%} of the foreground lies outside it, and is missed"
+        )
 
 
 def _write(done: Evaluation, tally: _Tally, volumes: Sequence[Volume] | None, model: Any) -> None:

@@ -76,7 +76,8 @@ def card(run: Run) -> dict[str, JsonValue]:
     """What a user of the network must know who has neither the run nor this package: JSON.
 
     ``window``: the values of the source, such as HU, that become 0 and 255, for each channel; none for 8-bit pictures.
-    ``crop``: the share of a picture that is cut off at each side before it is brought to ``height`` x ``width``.
+    ``crop_share``: what is cut off each side of a picture at the recipe's size, rounded half up to a pixel, before it
+    is brought to ``height`` x ``width``; there, nothing is foreground.
     """
     record = run.record
     several = "foreground where 1 - probabilities[0] >= threshold, and then the most probable class from 1"
@@ -94,7 +95,7 @@ def card(run: Run) -> dict[str, JsonValue]:
         "classes": record.classes,
         "window": [list(pixels.parse_window(name)) for name in record.window],
         "background": record.background,
-        "crop": record.crop,
+        "crop_share": record.crop_share,
         "recipe": dict(record.recipe),
         "dataset": record.dataset,
         "digest": record.digest,

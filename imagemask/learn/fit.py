@@ -28,33 +28,33 @@ comes to this."""
 class Placement:
     """Where a picture lies in a network's input.
 
-    ``source`` is its own (height, width); ``seen`` what the network sees of it, and ``box`` where that is in the input:
-    y0, x0, y1, x1, the last two outside.
+    ``source`` is its own (height, width); ``centre`` what the network sees of it, and ``box`` where that is in the
+    input: y0, x0, y1, x1, the last two outside.
     """
 
     source: tuple[int, int]
-    seen: Box
+    centre: Box
     box: Box
 
 
-def seen(source: tuple[int, int], crop: float) -> Box:
+def centre(source: tuple[int, int], crop: float) -> Box:
     """What is left of a picture of ``source`` (height, width) without ``crop``, a share under 0.5, at each side.
 
-    The margins are rounded to a pixel; one pixel is left at least.
+    The margins are rounded to a pixel, half up; one pixel is left at least.
     """
-    top, left = (min(round(side * crop), (side - 1) // 2) for side in source)
+    top, left = (min(int(side * crop + 0.5), (side - 1) // 2) for side in source)
     return top, left, source[0] - top, source[1] - left
 
 
 def place(source: tuple[int, int], height: int, width: int, *, crop: float = 0.0) -> Placement:
-    """Where what is ``seen`` of a picture of ``source`` lies in an input of ``height`` x ``width``: in the middle.
+    """Where the ``centre`` of a picture of ``source`` lies in an input of ``height`` x ``width``: in the middle.
 
     Its aspect ratio is kept (rounded to a pixel, half up). It fills the input in one direction at least, except where
     it fits in as it is and lacks a fifth at most: then its pixels stay as they are. The odd pixel of padding is below
     and at the right.
     """
-    shown = seen(source, crop)
-    rows, columns = shown[2] - shown[0], shown[3] - shown[1]
+    y0, x0, y1, x1 = inside = centre(source, crop)
+    rows, columns = y1 - y0, x1 - x0
     by_height = rows * width >= columns * height
     have, want = (rows, height) if by_height else (columns, width)
     most, of = _PADDED
@@ -65,7 +65,7 @@ def place(source: tuple[int, int], height: int, width: int, *, crop: float = 0.0
     else:
         inner = min(height, max(1, (2 * rows * width + columns) // (2 * columns))), width
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    return Placement(source, shown, (top, left, top + inner[0], left + inner[1]))
+    return Placement(source, inside, (top, left, top + inner[0], left + inner[1]))
 
 
 def fit(image: Bytes, height: int, width: int, *, background: int, crop: float = 0.0) -> tuple[Bytes, Placement]:
@@ -73,7 +73,7 @@ def fit(image: Bytes, height: int, width: int, *, background: int, crop: float =
     placement = place((image.shape[0], image.shape[1]), height, width, crop=crop)
     y0, x0, y1, x1 = placement.box
     # OpenCV drops the axis of a single channel.
-    inner = resample.resize(_shown(image, placement), y1 - y0, x1 - x0).reshape(y1 - y0, x1 - x0, *image.shape[2:])
+    inner = resample.resize(_centre(image, placement), y1 - y0, x1 - x0).reshape(y1 - y0, x1 - x0, *image.shape[2:])
     return _framed(inner, placement, (height, width), background), placement
 
 
@@ -81,7 +81,7 @@ def fit_labels(mask: Bytes, height: int, width: int, *, crop: float = 0.0) -> By
     """A mask (class ids, uint8 HxW) as ``fit`` has its image, by coverage; 0 around it."""
     placement = place((mask.shape[0], mask.shape[1]), height, width, crop=crop)
     y0, x0, y1, x1 = placement.box
-    inner = resample.resize_labels(_shown(mask, placement), y1 - y0, x1 - x0).astype(np.uint8, copy=False)
+    inner = resample.resize_labels(_centre(mask, placement), y1 - y0, x1 - x0).astype(np.uint8, copy=False)
     return _framed(inner, placement, (height, width), 0)
 
 
@@ -92,7 +92,7 @@ def restore(probabilities: NDArray[np.float32], placement: Placement) -> NDArray
     was not shown is background for sure.
     """
     y0, x0, y1, x1 = placement.box
-    top, left, bottom, right = placement.seen
+    top, left, bottom, right = placement.centre
     inner = probabilities[y0:y1, x0:x1]
     for axis, length in enumerate((bottom - top, right - left)):
         inner = _interpolated(inner, axis, length)
@@ -117,8 +117,8 @@ def in_channels(image: Bytes, channels: int) -> Bytes:
     return image
 
 
-def _shown(picture: Bytes, placement: Placement) -> Bytes:
-    y0, x0, y1, x1 = placement.seen
+def _centre(picture: Bytes, placement: Placement) -> Bytes:
+    y0, x0, y1, x1 = placement.centre
     return picture[y0:y1, x0:x1]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from imagemask import files, images
-from imagemask.errors import CaseError, InputError
+from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.learn import infer, inputs, outputs, views
 from imagemask.learn.inputs import Failure, Input
 from imagemask.learn.predict_volume import Places, open_scan, predict_volume
@@ -85,10 +85,15 @@ def predict(
     """Predict what lies at ``paths`` (files and folders) into the folder ``out``.
 
     ``model`` replaces the run's. ``progress(done, all)`` is told of pictures and slices as they end. Raises UsageError
-    where an output would replace what it must not; InputError where there is nothing that could be predicted, or an
-    output cannot be written.
+    where an output would replace what it must not, and for tiles of a run that was trained on the centre of pictures;
+    InputError where there is nothing that could be predicted, or an output cannot be written.
     """
     how = how or How()
+    if how.tiles == "always" and run.record.crop_share:
+        raise UsageError(
+            f"{run.folder} was trained on the centre of each picture (data.crop_share), which no tile is",
+            remedy="Leave --tiles away",
+        )
     threshold = run.threshold if how.threshold is None else how.threshold
     found = inputs.find(paths, out=out)
     report = Report(run.folder, out, threshold, failures=found.failures)

@@ -65,8 +65,8 @@ class Record(BaseModel):
     """Images a step: as many fit into memory."""
     recipe: Mapping[str, JsonValue]
     background: int = 0
-    crop: float = 0.0
-    """The share of a picture that the network is not shown, at each side (``fit.seen``)."""
+    crop_share: float = Field(default=0.0, ge=0, lt=0.5)
+    """The share of a picture that the network is not shown, at each side (``fit.centre``)."""
     picture: tuple[int, int] | None = None
     """Height and width of every picture of the dataset; None where they differ."""
     from_pictures: bool = False

@@ -52,12 +52,11 @@ class Data(_Section):
     fold: int | None = Field(
         default=None, ge=0, description="The fold that is the test set, of a dataset that was split into folds."
     )
-    crop: float = Field(
+    crop_share: float = Field(
         default=0.0,
         ge=0,
         le=0.45,
-        description="Share cut off each picture at every side: the network sees the centre, larger, and finds nothing "
-        "outside it.",
+        description="Share cut off each picture at every side: the network sees the centre, and finds nothing outside.",
     )
     foreground_share: float = Field(
         default=0.5, ge=0, le=1, description="Least share of images with foreground in an epoch; the rest is drawn."

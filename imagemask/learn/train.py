@@ -125,8 +125,12 @@ def _require(machine: Machine, whole: Settings) -> None:
 
 def _train(place: Path, data: Dataset, whole: Settings, *, machine: Machine, watch: Watch) -> Trained:
     kept = _decoded(data, whole, fallback=place)
-    for note in (*kept.notes, *_cut_off(data, whole.data.crop)):
+    for note in kept.notes:
         watch.note(note)
+    if crop := whole.data.crop_share:
+        if said := str(begin.cut_off(data, crop)):
+            watch.note(said)
+        data = begin.as_shown(data, kept)
     return _Training(Run.open(place), data, whole, kept, watch).go(machine.devices)
 
 
@@ -139,15 +143,9 @@ def _decoded(data: Dataset, whole: Settings, *, fallback: Path) -> Cache:
         width=options.width,
         channels=options.channels,
         background=begin.background_of(data),
-        crop=whole.data.crop,
+        crop=whole.data.crop_share,
         fallback=fallback,
     )
-
-
-def _cut_off(data: Dataset, crop: float) -> list[str]:
-    pairs, share = cache.cut_off(data, crop) if crop else (0, 0.0)
-    said = f"data.crop cuts foreground off {pairs} of {len(data.rows)} pairs, {share:.1%} of it: it counts as missed"
-    return [said] if pairs else []
 
 
 class _Training:
@@ -310,6 +308,8 @@ def show_augmentation(folder: Path, chosen: Settings, out: Path) -> Path:
     data = dataset.read(folder, fold=chosen.data.fold)
     whole = begin.fitted(chosen, data)
     kept = _decoded(data, whole, fallback=out.parent)
+    if whole.data.crop_share:
+        data = begin.as_shown(data, kept)
     keys = list(choose(data.part("train"), SHOWN)["key"])
     rows = [kept.position[key] for key in keys]
     augmenter = augmenter_of(whole, begin.background_of(data))

@@ -52,7 +52,7 @@ class View(Protocol):
 class Whole:
     """A whole picture, at the recipe's size, where it is not of a build, ``written``; and at the network's.
 
-    Of equal sizes nothing is touched. Of a run with a ``crop`` the network sees its centre.
+    Of equal sizes nothing is touched. Of a run with a ``crop_share`` the network sees its centre.
     """
 
     count = 1
@@ -60,7 +60,7 @@ class Whole:
     def __init__(self, picture: Bytes, record: Record, *, written: bool = False) -> None:
         sized, self._recipe = (picture, None) if written else _sized(picture, record)
         form = record.height, record.width
-        self._input, self._network = fit.fit(sized, *form, background=record.background, crop=record.crop)
+        self._input, self._network = fit.fit(sized, *form, background=record.background, crop=record.crop_share)
         self._found: Probabilities | None = None
 
     def inputs(self) -> Iterator[Bytes]:
@@ -136,7 +136,7 @@ class Steps:
     def _own_scale(self) -> bool:
         """Whether the network was trained on pixels of the source, neither shrunk nor grown on the way."""
         record = self.record
-        if record.recipe.get("size") is not None or record.picture is None or record.crop:
+        if record.recipe.get("size") is not None or record.picture is None or record.crop_share:
             return False  # what is learnt of the centre of a picture does not hold of any tile of it
         y0, x0, y1, x1 = fit.place(record.picture, record.height, record.width).box
         return (y1 - y0, x1 - x0) == record.picture

@@ -132,6 +132,8 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
     )
     if record.get("fold") is not None:
         yield "Fold", str(record["fold"])
+    if crop := record.get("crop_share"):
+        yield "Crop", f"{number(crop):.1%} of each picture at every side is not shown to it"
     window = record.get("recipe", {}).get("window") or ()
     if window:
         yield "Window", ", ".join(map(str, window))
