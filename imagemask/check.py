@@ -19,7 +19,7 @@ from pydantic import ConfigDict, ValidationError
 from imagemask import archives, files, registry
 from imagemask.archives.state import ArchiveState, state_of
 from imagemask.cases import inputs, problems, relative
-from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError
+from imagemask.errors import FINISHED_WITH_QUARANTINE, CaseError, ImagemaskError, InputError, exhausted
 from imagemask.types import PHANTOM, Archive, Case, DescribesItself, Expected, Generator, Options, Source, from_options
 
 _GZIP = b"\x1f\x8b"
@@ -120,8 +120,8 @@ def check(
             source = generator.describe(source, raw, options)
         told = _marker(raw)
         cases = list(generator.discover(raw, options))
-        if told and options != generator.Options() and not {case.id for case in cases} & {*told.ids}:
-            told = _Marker()  # it counts what is read without options: of OTU_3d it says nothing
+        if told and _is_of_others(told, cases, partial(generator.discover, raw, generator.Options())):
+            told = _Marker()
     except InputError as error:
         return CheckReport(name, str(raw), stopped=error.reason, remedy=error.remedy, **around())
     except OSError as error:
@@ -192,6 +192,15 @@ def _marker(raw: Path) -> _Marker | None:
         raise InputError(f"{marker}: is damaged", remedy="Write the phantom again: imagemask phantom") from error
 
 
+def _is_of_others(told: _Marker, cases: Sequence[Case], plain: Callable[[], Iterable[Case]]) -> bool:
+    """Whether a marker, which counts what is read without options, tells of other cases than these: of OTU_2d alone.
+
+    Then none of its cases is among these, and some are among the ``plain`` ones: else all of them are missing.
+    """
+    ids = {*told.ids}
+    return not {case.id for case in cases} & ids and bool({case.id for case in plain()} & ids)
+
+
 def _compared(source: Source, told: _Marker | None, cases: Sequence[Case], *, buildable: int) -> dict[str, Any]:
     """Counts and ids, found against expected. Ids are compared only where the source (or the phantom) lists them."""
     expected = told or source.expected
@@ -232,6 +241,8 @@ def _problems(case: Case, raw: Path, generator: Generator, options: Options) -> 
         for path in paths:
             _look_at(path)
     except CaseError as error:
+        if lacks := exhausted(error):
+            raise InputError(f"{case.id}: {lacks}", remedy="Check again when the machine has less to do") from error
         file = "" if error.file is None else relative(error.file, raw)
         return [Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy)]
     return []

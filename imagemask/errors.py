@@ -16,11 +16,15 @@ Two exit codes are results and not errors: 3 (finished, with quarantined cases) 
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 FINISHED_WITH_QUARANTINE = 3
 FINDINGS = 5
+
+_AT_ITS_END = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT}
+_NO_MEMORY = "(-4:"  # OpenCV's StsNoMem. Its errors' `code` is the class's: that of the last one, of any thread
 
 
 class ImagemaskError(Exception):
@@ -80,3 +84,17 @@ class CaseError(ImagemaskError):
         self.code = code
         self.file = file
         self.stage = stage
+
+
+def exhausted(error: BaseException | None) -> str:
+    """What the machine lacks, where that is why ``error`` was raised, or one of its causes; "" where it is not.
+
+    Memory, as Python says it or OpenCV; file handles; a disk in the network that does not answer: no case's fault.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or (type(error).__module__ == "cv2" and _NO_MEMORY in str(error)):
+            return "out of memory"
+        if isinstance(error, OSError) and error.errno in _AT_ITS_END:
+            return error.strerror or str(error)
+        error = error.__cause__
+    return ""

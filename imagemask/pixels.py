@@ -38,7 +38,7 @@ _LARGEST_BOUND = 1e9
 _ROWS = 64
 """Windowed at once: what fits into a processor's cache takes half the time."""
 _TABLE = 1 << 16
-"""Values of a 16-bit integer. An image of fewer pixels is computed, not looked up."""
+"""Values of a 16-bit integer. An image of fewer values is computed, not looked up."""
 _STAGE = "pixels"
 
 
@@ -255,7 +255,9 @@ def _computed(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]
 @functools.lru_cache(maxsize=8)
 def _table(kind: str, low: float, high: float) -> NDArray[np.uint8]:
     """What each value of a 16-bit integer type (``kind``, as ``dtype.str``) becomes, in the order of its bits."""
-    return _computed(np.arange(_TABLE, dtype=np.uint16).view(kind).reshape(-1, 1), low, high).ravel()
+    table = _computed(np.arange(_TABLE, dtype=np.uint16).view(kind).reshape(_ROWS, -1), low, high).ravel()
+    table.flags.writeable = False  # whoever asks again gets the same array
+    return table
 
 
 @functools.cache

@@ -179,7 +179,13 @@ def test_fail_fast_stops_and_names_the_case(tmp_path, fake):
 OF_OPENCV = cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes")
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OF_OPENCV], ids=["python", "opencv"])
+def of_no_memory():
+    error = CaseError("unreadable_file", "b.png cannot be read")
+    error.__cause__ = MemoryError()
+    return error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OF_OPENCV, of_no_memory()], ids=["python", "opencv", "a cause"])
 def test_a_lack_of_memory_is_not_the_case_s_fault(tmp_path, fake, error):
     fake.raises["b"] = error
     with pytest.raises(InputError, match="b: out of memory. Give fewer --workers"):

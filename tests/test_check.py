@@ -468,6 +468,17 @@ def test_with_other_options_that_read_the_same_cases_it_still_is(tmp_path, optio
     assert not report.complete
 
 
+def test_that_no_case_has_the_id_of_one_does_not_make_a_phantom_complete(tmp_path):
+    registry.load("ovarian-tumor").phantom(tmp_path / "raw", faults=False, **(SMALL | {"patients": 8}))
+    for path in sorted((tmp_path / "raw").rglob("*.txt")):
+        path.unlink()
+    for path in sorted((tmp_path / "raw").rglob("*.[JP][PN]G")):
+        path.rename(path.with_name(f"90{path.name}"))
+    report = check("ovarian-tumor", tmp_path / "raw", {"mask": "classes"})
+    assert not report.complete
+    assert len(report.missing) == report.expected["cases"]
+
+
 @pytest.mark.parametrize("name", WITH_PHANTOM)
 def test_what_check_predicts_of_a_broken_phantom_is_what_is_broken(name, tmp_path):
     registry.load(name).phantom(tmp_path / "raw", faults=True, **SMALL)

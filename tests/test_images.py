@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as nps
 from PIL import Image, ImageCms, ImageOps
 
 from imagemask import images
-from imagemask.errors import CaseError
+from imagemask.errors import CaseError, exhausted
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 RNG = np.random.default_rng(11)
@@ -461,24 +461,29 @@ def test_running_out_of_memory_is_not_the_files_fault(put, monkeypatch):
 
 
 @pytest.mark.parametrize("call", [images.read_image, images.read_mask, images.read_png])
-def test_nor_is_it_where_opencv_runs_out_of_it(put, monkeypatch, call):
-    def full(*_):
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_nor_is_it_where_opencv_runs_out_of_it(put, monkeypatch, call, kind):
+    def full(*_, **__):
         raise cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes")
 
     monkeypatch.setattr(cv2, "imdecode", full)
-    with pytest.raises(MemoryError):
-        call(put(encoded(COLOURS, "PNG")))
+    monkeypatch.setattr(cv2, "cvtColor", full)
+    if kind == "PNG" or call is not images.read_png:
+        with pytest.raises(cv2.error, match="Insufficient memory"):
+            call(put(encoded(COLOURS, kind)))
 
 
-def test_each_error_of_opencv_is_known_by_itself_whatever_was_raised_after_it(monkeypatch):
-    """OpenCV writes the code of an error into the class, where the next error, of any thread, replaces it."""
-    with pytest.raises(cv2.error) as caught:
-        cv2.resize(np.zeros((0, 4), np.uint8), (1, 1))
-    monkeypatch.setattr(cv2.error, "code", cv2.Error.StsNoMem, raising=False)
-    assert not images.lacks_memory(caught.value)
-    assert images.lacks_memory(cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"))
-    assert images.lacks_memory(MemoryError())
-    assert not images.lacks_memory(OSError("(-4:"))
+@pytest.mark.parametrize("call", [images.read_image, images.read_mask, images.read_png])
+def test_a_machine_at_its_end_shows_in_what_is_raised(put, monkeypatch, call):
+    path = put(encoded(COLOURS, "PNG"))
+
+    def full(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(type(path), "open", full)
+    with pytest.raises(CaseError) as caught:
+        call(path)
+    assert exhausted(caught.value) == "Too many open files"
 
 
 @given(st.data())
@@ -574,6 +579,12 @@ def test_a_png_of_ours_may_hold_text_and_no_transparent_colour(put):
             assert refused(images.read_png, path) == "unsupported_image"
         else:
             np.testing.assert_array_equal(images.read_png(path), COLOURS)
+
+
+@pytest.mark.parametrize(("name", "content"), [(b"eXIf", b"II*\0"), (b"acTL", bytes(8)), (b"fcTL", bytes(26))])
+def test_a_png_that_others_show_turned_or_moving_is_not_ours(put, name, content):
+    data = images.encode_png(COLOURS, level=1)
+    assert refused(images.read_png, put(data[:33] + chunk(name, content) + data[33:])) == "unsupported_image"
 
 
 def test_read_png_names_its_file(put, tmp_path):

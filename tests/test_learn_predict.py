@@ -152,11 +152,29 @@ def test_a_picture_of_8_bits_is_windowed_already_unless_the_dataset_was_built_fr
     """A window of HU made white of all that a dataset of CT had written itself."""
     pixels = draw(tmp_path / "a.png")
     window = {"recipe": {"window": ["-1350:150"]}}
-    predict(run_in(tmp_path / "ct", **window), [tmp_path / "a.png"], out, model=Bright())
+    report = predict(run_in(tmp_path / "ct", **window), [tmp_path / "a.png"], out, model=Bright())
     assert np.array_equal(mask_of(out, "a"), np.where(pixels >= 127.5, 255, 0))
+    assert report.predictions[0].flags == ("windowed_already",)
     photos = run_in(tmp_path / "photos", from_pictures=True, recipe={"window": ["0:100"]})
-    predict(photos, [tmp_path / "a.png"], tmp_path / "b", model=Bright())
+    report = predict(photos, [tmp_path / "a.png"], tmp_path / "b", model=Bright())
     assert np.array_equal(mask_of(tmp_path / "b", "a"), np.where(pixels >= 50, 255, 0))
+    assert report.predictions[0].flags == ()
+
+
+def test_a_window_for_16_bits_is_not_put_to_pictures_of_8(tmp_path, out):
+    """The dataset's own pictures among them, which that window has made."""
+    pixels = draw(tmp_path / "a.png")
+    deep = run_in(tmp_path / "deep", from_pictures=True, recipe={"window": ["0:4000"]})
+    report = predict(deep, [tmp_path / "a.png"], out, model=Bright())
+    assert np.array_equal(mask_of(out, "a"), np.where(pixels >= 127.5, 255, 0))
+    assert report.predictions[0].flags == ("windowed_already",)
+
+
+def test_a_grey_picture_is_not_that_of_three_windows(tmp_path, out):
+    draw(tmp_path / "a.png")
+    rgb = run_in(tmp_path / "rgb", channels=3, recipe={"window": ["lung", "mediastinum", "bone"]})
+    report = predict(rgb, [tmp_path / "a.png"], out, model=Bright())
+    assert [(one.code, "3 windows" in one.reason) for one in report.failures] == [("image_channels", True)]
 
 
 def test_the_threshold_is_the_runs_unless_another_is_given(tmp_path, out):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from imagemask import files, manifest, registry
 from imagemask.build import fragments
 from imagemask.build.fragments import Fragment
 from imagemask.cases import inputs, relative
-from imagemask.errors import CaseError, InputError, UsageError
+from imagemask.errors import CaseError, InputError, UsageError, exhausted
 from imagemask.types import Case, Recipe, Row, Slice, Source
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from imagemask.augment import Variant
 
 IMAGES, MASKS = "images", "masks"
-_EXHAUSTED = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT}
 _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is longer
 
 
@@ -145,13 +143,11 @@ def _fault(case: Case, error: Exception) -> CaseError:
     A picture library, and a generator that somebody else wrote, have many ways to fail on a damaged file, and one bad
     file must not end a build.
     """
-    from imagemask import images
-
+    if lacks := exhausted(error):
+        remedy = "Give fewer --workers and run again: what is done is kept"
+        raise InputError(f"{case.id}: {lacks}", remedy=remedy) from error
     if isinstance(error, CaseError):
         return error
-    if images.lacks_memory(error) or (isinstance(error, OSError) and error.errno in _EXHAUSTED):
-        reason = f"{case.id}: {error.strerror}" if isinstance(error, OSError) else f"{case.id}: out of memory"
-        raise InputError(reason, remedy="Give fewer --workers and run again: what is done is kept") from error
     if isinstance(error, OSError):
         return _unreadable(error)
     last = traceback.extract_tb(error.__traceback__)[-1]

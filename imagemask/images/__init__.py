@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from imagemask.errors import CaseError
+from imagemask.errors import CaseError, exhausted
 from imagemask.images import png
 from imagemask.images.png import DAMAGED
 from imagemask.images.sheet import Tile, contact_sheet, outlined
@@ -55,7 +55,6 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGIC = {png.SIGNATURE: "PNG", _JPEG: "JPEG", b"BM": "BMP"} | dict.fromkeys(_TIFF, "TIFF")
 _ORIENTATION, _BITS = 0x0112, 0x0102  # tags of TIFF and EXIF
 _INVERSE = {6: 8, 8: 6}
-_NO_MEMORY = f"({cv2.Error.StsNoMem}:"
 _LONGEST = 1_000_000  # the longest side of a PNG that OpenCV takes
 
 
@@ -158,7 +157,8 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     found = png.check(data)
     _require_size(found.width, found.height)
     if not found.opaque:
-        reason = f"a PNG of {found.depth} bits, colour type {found.colour}, is not one of ours, or is transparent"
+        what = f"a PNG of {found.depth} bits, colour type {found.colour}"
+        reason = f"{what}, that is not one of ours: not 8-bit grey or RGB, or transparent, turned or animated"
         raise CaseError("unsupported_image", reason, remedy=DAMAGED)
     pixels = _by_opencv(data)
     if pixels is None or pixels.ndim != (3 if found.colour == png.RGB else 2):
@@ -204,7 +204,9 @@ def _reading(path: Path) -> Iterator[BinaryIO]:
         raise CaseError("missing_file", f"{path.name} is missing", file=path, remedy="Restore it") from error
     except OSError as error:
         reason = f"{path.name} cannot be read: {error.strerror or error}"
-        raise CaseError("unreadable_file", reason, file=path, remedy="Check its permissions") from error
+        raise CaseError(
+            "unreadable_file", reason, file=path, remedy="Check its permissions, or fetch it again"
+        ) from error
 
 
 def _kind(path: Path, stream: BinaryIO) -> str:
@@ -241,10 +243,8 @@ def _opened(path: Path) -> Iterator[_File]:
             raise CaseError(error.code, f"{path.name}: {error.reason}", file=path, remedy=error.remedy) from error
         except Image.DecompressionBombError as error:
             raise CaseError("image_bomb", f"{path.name}: {error}", file=path, remedy="Is this a picture?") from error
-        except MemoryError:
-            raise
         except Exception as error:  # a decoder fed with damaged bytes raises almost anything
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            if exhausted(error) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
                 raise  # it is the disk that fails: EINVAL is a damaged offset, and a decoder's own errors have none
             raise CaseError("damaged_image", f"{path.name}: {error}", file=path, remedy=DAMAGED) from error
 
@@ -325,19 +325,8 @@ def _deep(data: bytes) -> NDArray[Any]:
 
 def _by_opencv(data: bytes) -> NDArray[Any] | None:
     """Pixels as stored, in RGB(A) order; None where OpenCV refuses."""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        return pixels if pixels is None or pixels.ndim == 2 else _swapped(pixels)
-    except cv2.error as error:
-        if lacks_memory(error):  # not the file's fault
-            raise MemoryError(str(error)) from error
-        raise
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether ``error`` says, as Python does or as OpenCV, that the machine's memory did not suffice."""
-    # The text: ``code`` is an attribute of the class, and of whichever error OpenCV raised last, in any thread.
-    return isinstance(error, MemoryError) or (isinstance(error, cv2.error) and _NO_MEMORY in str(error))
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels if pixels is None or pixels.ndim == 2 else _swapped(pixels)
 
 
 def _swapped(pixels: NDArray[Any]) -> NDArray[Any]:

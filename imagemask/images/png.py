@@ -17,6 +17,8 @@ DAMAGED = "Fetch the file again; a damaged picture is never filled up"
 
 _PLAIN = frozenset((b"IHDR", b"IDAT", b"IEND", b"gAMA", b"pHYs", b"sRGB", b"tIME"))
 """The chunks of a PNG that has one picture, upright, with nothing transparent. A text may hold an orientation."""
+_ALTERING = frozenset((b"tRNS", b"eXIf", b"acTL", b"fcTL"))
+"""Those by which one program shows other pixels than another: a transparent value, an orientation, further frames."""
 
 
 class Png(NamedTuple):
@@ -30,8 +32,8 @@ class Png(NamedTuple):
 
     @property
     def opaque(self) -> bool:
-        """Whether it is 8-bit grey or RGB, and no value of it stands for transparent."""
-        return self.depth == 8 and self.colour in (GREY, RGB) and b"tRNS" not in self.chunks
+        """Whether it is one upright picture of 8-bit grey or RGB, and no value of it stands for transparent."""
+        return self.depth == 8 and self.colour in (GREY, RGB) and not self.chunks & _ALTERING
 
     @property
     def plain(self) -> bool:

@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager
 from importlib import metadata
 from typing import Any, BinaryIO, Literal, cast
 
-from imagemask import images
 from imagemask.errors import UsageError
 
 Devices = Literal["one", "all"]
@@ -28,7 +27,14 @@ _NEEDED = ("keras", "scipy", "matplotlib")
 _NAMED = ("imagemask", "keras", "tensorflow", "jax", "jaxlib", "numpy", "scipy", "opencv-python-headless")
 _INSTALL = "pip install 'imagemask[train]', or 'imagemask[gpu]' for an NVIDIA card"
 _REMARK = "^(I[0-9]{4} |WARNING: All log messages before absl::InitializeLog)"
-_EXHAUSTED = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "Out of memory", "out of memory", "OOM when allocating")
+_EXHAUSTED = (
+    "RESOURCE_EXHAUSTED",
+    "ResourceExhausted",
+    "Out of memory",
+    "out of memory",
+    "OOM when allocating",
+    "Insufficient memory",
+)
 
 
 def require() -> str:
@@ -219,7 +225,7 @@ def feed(batches: Iterable[Any], like: Any) -> Any:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory, the card's or the machine's, did not suffice."""
-    return images.lacks_memory(error) or any(sign in str(error) for sign in _EXHAUSTED)
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _EXHAUSTED)
 
 
 def environment(devices: int = 1) -> dict[str, Any]:

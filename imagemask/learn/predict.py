@@ -161,8 +161,16 @@ class _Work:
     def _views(self, pictures: Sequence[Input]) -> Iterator[tuple[_Shown, views.View]]:
         for one in pictures:
             try:
-                picture = self.steps.file(images.read_image(one.path))
-                flags = ("several_frames",) if images.frame_count(one.path) > 1 else ()
+                stored = images.read_image(one.path)
+                picture = self.steps.of_file(stored)
+                flags = tuple(
+                    flag
+                    for flag, holds in (
+                        ("several_frames", images.frame_count(one.path) > 1),
+                        ("windowed_already", self.steps.is_windowed(stored)),
+                    )
+                    if holds
+                )
             except CaseError as error:
                 self._fail(one, error)
                 self._step(1)

@@ -70,7 +70,7 @@ class Record(BaseModel):
     picture: tuple[int, int] | None = None
     """Height and width of every picture of the dataset; None where they differ."""
     from_pictures: bool = False
-    """Whether the windows were applied to picture files (PNG, ...): then also to those of 8 bits that are predicted."""
+    """Whether the windows were applied to picture files (PNG, ...)."""
     source: Mapping[str, JsonValue] = {}
     epoch: int = 0
     """The epoch of ``best.keras``, from 1; 0: none yet."""

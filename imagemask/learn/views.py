@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Tiling = Literal["auto", "never", "always"]
 Bytes = NDArray[np.uint8]
 Of = TypeVar("Of")
+_EIGHT_BITS = 255
 
 
 class View(Protocol):
@@ -106,15 +107,28 @@ class Steps:
         windowed = np.asarray(pixels.window(plain, self._windows).image, np.uint8)
         return _channelled(windowed, record.channels)
 
-    def file(self, image: NDArray[Any]) -> Bytes:
+    def of_file(self, image: NDArray[Any]) -> Bytes:
         """``image`` of a picture file, as ``picture`` has it. Raises CaseError as that does.
 
-        One of 8 bits holds no source units where the dataset was built from volumes: a window has been at it, as at the
-        dataset's own pictures, and is not applied again.
+        One that ``is_windowed`` is taken as it is. A grey one is none of three windows: ``image_channels``.
         """
-        if image.dtype == np.uint8 and not self.record.from_pictures:
-            return _channelled(image, self.record.channels)
-        return self.picture(image)
+        if not self.is_windowed(image):
+            return self.picture(image)
+        if image.ndim == 2 and len(self.record.window) > 1:
+            raise CaseError(
+                "image_channels",
+                f"it is grey, and the run was trained on {len(self.record.window)} windows, a colour each",
+                remedy="Give what its dataset was built from, or pictures that a build with these windows has written",
+            )
+        return _channelled(image, self.record.channels)
+
+    def is_windowed(self, image: NDArray[Any]) -> bool:
+        """Whether a window has been at ``image`` of a picture file, as at the dataset's own, and is not applied again.
+
+        It has 8 bits, and the windows were for something else: for the values of volumes, or for more than 8 bits.
+        """
+        eight = not any(low < 0 or high > _EIGHT_BITS for low, high in self._windows)
+        return image.dtype == np.uint8 and bool(self._windows) and not (self.record.from_pictures and eight)
 
     def of_volumes(self) -> Steps:
         """The same steps, for the slices of volumes."""

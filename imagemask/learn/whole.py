@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from imagemask import manifest, pixels, registry
 from imagemask.cases import discover, relative
-from imagemask.errors import CaseError, ImagemaskError, InputError
+from imagemask.errors import CaseError, ImagemaskError, InputError, exhausted
 from imagemask.learn import held_out, infer
 from imagemask.learn.held_out import HeldOut
 from imagemask.types import Case, Generator, Options, Recipe, Slice
@@ -209,9 +209,11 @@ class _Reader:
         """What the generator reads. A library fed with damaged bytes raises almost anything: it is the case's fault."""
         try:
             yield from self.generator.read(case, self.options)
-        except (ImagemaskError, MemoryError):
+        except ImagemaskError:
             raise
         except Exception as error:
+            if exhausted(error):
+                raise
             reason = f"{type(error).__name__}: {error}"
             raise CaseError("unexpected_error", reason, remedy="Fetch the file again") from error
 

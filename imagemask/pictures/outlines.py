@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagemask import files
-from imagemask.errors import CaseError, InputError
+from imagemask.errors import CaseError, InputError, exhausted
 from imagemask.names import split_of
 from imagemask.types import Case
 
@@ -176,7 +176,9 @@ def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path]
     for kind in others:
         try:
             other, _ = reader(kind, one_of(found[kind])[0])
-        except CaseError:
+        except CaseError as error:
+            if exhausted(error):
+                raise
             flags.append("annotation_unreadable")
             continue
         read[kind] = other
