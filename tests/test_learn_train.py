@@ -20,7 +20,7 @@ keras = pytest.importorskip("keras")
 from imagemask import manifest
 from imagemask.cli import main
 from imagemask.errors import InputError, UsageError
-from imagemask.learn import begin, cache, checkpoint, dataset, run, settings, train
+from imagemask.learn import begin, cache, checkpoint, crop, dataset, run, settings, train
 
 SIDE = 32
 TINY = """
@@ -219,15 +219,15 @@ def test_what_is_missing_is_said_before_anything_is_made(tmp_path):
         ((600, 300), {}, (512, 256)),
         ((32, 32), {"height": 64, "width": 48}, (64, 48)),
         (None, {}, (256, 256)),
-        ((600, 300), {"crop": 0.3}, (240, 128)),
-        (None, {"crop": 0.3}, (256, 256)),
+        ((600, 300), {"crop_share": 0.3}, (240, 128)),
+        (None, {"crop_share": 0.3}, (256, 256)),
     ],
 )
 def test_the_size_of_the_network_follows_from_the_pictures(tmp_path, size, given, fitted):
     sizes = [size or (20 + number, 24) for number in range(4)]
     pairs = {f"p{number}": trainable.picture(number, one) for number, one in enumerate(sizes)}
     data = dataset.read(trainable.write(tmp_path, pairs))
-    keys = {name: f"{'data' if name == 'crop' else 'model'}.{name}" for name in given}
+    keys = {name: f"{'data' if name == 'crop_share' else 'model'}.{name}" for name in given}
     chosen = settings.load(None, {keys[name]: value for name, value in given.items()})
     options = begin.fitted(chosen, data).model.options
     assert (options.height, options.width, options.channels, options.classes) == (*fitted, 1, 1)
@@ -274,28 +274,28 @@ def test_what_a_crop_cuts_off_is_counted_where_it_is_learnt_from_or_chosen_by(tm
     rows = data.rows[data.rows["split"].isin(["train", "valid"])]
     numbers = [int(case[1:]) for case in rows["case"]]
     pairs, whole = (sum(number % every == 0 for number in numbers) for every in (2, 4))
-    found = begin.cut_off(data, 0.25)
+    found = crop.cut_off(data, 0.25)
     assert (found.pairs, found.cut, found.lost) == (pairs, pairs, pairs - whole)
     assert found.share == pytest.approx(16 * pairs / (16 * pairs + 80 * whole))
     assert f"off {pairs} of {pairs} pairs of train and valid that have some ({pairs - whole} lose all" in str(found)
-    assert str(begin.cut_off(data, 0.0)) == ""
+    assert str(crop.cut_off(data, 0.0)) == ""
     assert "less than 0.1% of it" in str(dataclasses.replace(found, share=0.0001))
     (data.folder / "masks" / f"{rows['key'].iloc[1]}.png").unlink()
     with pytest.raises(InputError, match=f"{rows['key'].iloc[1]}.*imagemask verify"):
-        begin.cut_off(data, 0.25)
+        crop.cut_off(data, 0.25)
 
 
 def test_what_is_left_in_the_centre_is_what_counts_as_foreground(tmp_path):
     """Else pairs that show nothing would be drawn as those that show something."""
     _, data = of_a_crop(tmp_path)
     kept = cache.open_cache(data, height=16, width=16, channels=1, crop=0.25)
-    shown = begin.as_shown(data, kept)
+    shown = crop.as_shown(data, kept)
     assert shown.digest == data.digest
     assert shown.rows["foreground"].tolist() == [80 * (int(case[1:]) % 4 == 0) for case in data.rows["case"]]
     kept = cache.open_cache(data, height=8, width=8, channels=1, crop=0.45)
     corners = dataclasses.replace(data, rows=data.rows[data.rows["foreground"] == 16])
     with pytest.raises(UsageError, match="cuts all foreground off the training set of fake. Cut less off"):
-        begin.as_shown(corners, kept)
+        crop.as_shown(corners, kept)
 
 
 @pytest.mark.slow
@@ -303,12 +303,12 @@ def test_a_run_is_trained_on_the_centre_and_says_so(tmp_path):
     here, data = of_a_crop(tmp_path)
     (here / "tiny.toml").write_text(TINY + "[data]\ncrop_share = 0.25\n")
     output = call(here, "train", "--config", "tiny.toml", "--epochs", 1)
-    assert str(begin.cut_off(data, 0.25)) in output
+    assert str(crop.cut_off(data, 0.25)) in output
     folder = here / "runs/fake/001"
     record = run.Run.open(folder).record
     assert (record.crop_share, record.height, record.width) == (0.25, SIDE // 2, SIDE // 2)
     order = train.Order.of(
-        begin.as_shown(data, train._decoded(data, settings.load(folder / run.SETTINGS), fallback=folder)).part("train"),
+        crop.as_shown(data, train._decoded(data, settings.load(folder / run.SETTINGS), fallback=folder)).part("train"),
         {key: number for number, key in enumerate(data.rows["key"])},
         settings.load(folder / run.SETTINGS),
     )

@@ -15,7 +15,20 @@ import numpy as np
 
 from imagemask import files, manifest
 from imagemask.errors import InputError, UsageError
-from imagemask.learn import backend, begin, cache, checkpoint, curves, dataset, evaluate, infer, run, settings, sheets
+from imagemask.learn import (
+    backend,
+    begin,
+    cache,
+    checkpoint,
+    crop,
+    curves,
+    dataset,
+    evaluate,
+    infer,
+    run,
+    settings,
+    sheets,
+)
 from imagemask.learn.batches import Batches, Order
 from imagemask.learn.cache import Cache
 from imagemask.learn.dataset import Dataset
@@ -127,10 +140,10 @@ def _train(place: Path, data: Dataset, whole: Settings, *, machine: Machine, wat
     kept = _decoded(data, whole, fallback=place)
     for note in kept.notes:
         watch.note(note)
-    if crop := whole.data.crop_share:
-        if said := str(begin.cut_off(data, crop)):
+    if share := whole.data.crop_share:
+        if said := str(crop.cut_off(data, share)):
             watch.note(said)
-        data = begin.as_shown(data, kept)
+        data = crop.as_shown(data, kept)
     return _Training(Run.open(place), data, whole, kept, watch).go(machine.devices)
 
 
@@ -309,7 +322,7 @@ def show_augmentation(folder: Path, chosen: Settings, out: Path) -> Path:
     whole = begin.fitted(chosen, data)
     kept = _decoded(data, whole, fallback=out.parent)
     if whole.data.crop_share:
-        data = begin.as_shown(data, kept)
+        data = crop.as_shown(data, kept)
     keys = list(choose(data.part("train"), SHOWN)["key"])
     rows = [kept.position[key] for key in keys]
     augmenter = augmenter_of(whole, begin.background_of(data))
