@@ -282,7 +282,10 @@
         .join("; ")], ["Pixels", data.size[at]], ["Source", text("source", at)]];
     $("view-facts").replaceChildren(...facts.filter(([, said]) => said !== "")
       .flatMap(([name, said]) => [made("dt", "", name), made("dd", "", said)]));
-    if (!view.open) view.showModal();
+    if (!view.open) {
+      view.showModal();
+      $("view-title").focus(); // not by autofocus: browsers look for that when the page loads, too, and complain
+    }
     const thumb = thumbnail(at);
     if (thumb === null) return; // shown again when the page has been read
     if (typeof thumb === "string") {
