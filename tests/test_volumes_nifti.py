@@ -175,6 +175,22 @@ def test_labels_come_as_the_smallest_integers(tmp_path, dtype, values, packed, b
     assert np.array_equal(found, label)
 
 
+@given(
+    places=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.integers(0, 8)), max_size=6),
+    value=st.sampled_from([1, 255, 300, -2, 0.9995]),
+    chunk=st.integers(1, 70),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_labels_are_where_they_were_whatever_is_read_at_a_time(tmp_path, monkeypatch, places, value, chunk):
+    """Only from the first to the last that is not background is written, of each piece."""
+    label = np.zeros((7, 5, 9), np.float32)
+    for place in places:
+        label[place] = value
+    write_nifti(tmp_path / "label.nii.gz", label, LAS)
+    monkeypatch.setattr(nifti.voxels, "_CHUNK", chunk)
+    np.testing.assert_array_equal(read_labels(open_nifti(tmp_path / "label.nii.gz")), np.rint(label))
+
+
 @pytest.mark.parametrize(
     ("values", "stored", "wanted"),
     [

@@ -7,6 +7,7 @@ float64.
 from __future__ import annotations
 
 import math
+import mmap
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,14 +52,16 @@ def read_labels(file: NiftiFile) -> NDArray[np.integer[Any]]:
     Raises CaseError ``nan_label``, ``label_values`` (a value is not whole; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
-    labels: NDArray[np.integer[Any]] = np.zeros(count, dtype=np.uint8)
+    labels: NDArray[np.integer[Any]] = _background(count)
     with _at_voxels(file) as stream:
         for start, values in _chunks(file, stream):
-            if not values.any():  # pages of background that are never written take no memory, and are faster to look at
+            # Only from the first to the last that is not background: what nobody writes takes no time, and no memory.
+            labelled = (values != 0).tobytes()
+            if (first := labelled.find(1)) < 0:
                 continue
-            whole = _whole(file, values)
+            whole = _whole(file, values[first : labelled.rfind(1) + 1])
             labels = _widened(labels, whole)
-            labels[start : start + whole.size] = whole
+            labels[start + first : start + first + whole.size] = whole
         stream.drain()
     return labels.reshape(file.grid.shape, order="F")
 
@@ -146,6 +149,11 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
             remedy="A label must hold class numbers; this may be a probability map or a resampled label",
         )
     return rounded.astype(np.int32)
+
+
+def _background(count: int) -> NDArray[np.uint8]:
+    """So many zeros, of which those that are never written take no memory: numpy's own come in pages of 2 MiB."""
+    return np.frombuffer(mmap.mmap(-1, max(1, count), flags=mmap.MAP_PRIVATE), np.uint8, count)
 
 
 def _widened(labels: NDArray[np.integer[Any]], values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
