@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -13,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate, generate_frames
 
-from imagemask.errors import CaseError
-from imagemask.volumes.dicom import open_stack, write_dicom
+from imagemask.errors import CaseError, exhausted
+from imagemask.volumes.dicom import images, open_stack, write_dicom
 from imagemask.volumes.dicom.header import Tag, read_header
 from imagemask.volumes.dicom.images import DicomImage, image_of
 
@@ -258,3 +259,13 @@ def test_no_damage_ends_in_anything_but_a_case_error(tmp_path, damages, cut, syn
     path.write_bytes(bytes(content[:cut]))
     with suppress(CaseError):
         np.asarray(open_stack([path]).images[0])
+
+
+def test_a_stream_that_claims_more_than_memory_is_damaged_and_stops_no_build(tmp_path, monkeypatch):
+    def huge(_):
+        raise MemoryError
+
+    monkeypatch.setattr(pydicom, "dcmread", huge)
+    with pytest.raises(CaseError) as caught:
+        images._with_pydicom(SimpleNamespace(path=tmp_path / "1.dcm"))
+    assert exhausted(caught.value) == ""

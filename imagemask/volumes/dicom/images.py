@@ -237,6 +237,8 @@ def _with_pydicom(image: DicomImage) -> NDArray[Any]:
     try:
         with quiet():
             stored = dcmread(image.path).pixel_array
+    except MemoryError as error:  # of a damaged stream that claims a huge picture: no cause that would stop a build
+        raise _damaged(image.path, error) from None
     except Exception as error:  # plug-ins raise anything
         raise _damaged(image.path, error) from error
     return stored.reshape(image.shape)
