@@ -1,8 +1,8 @@
 """The default network on real CT slices, patients held out: python benchmarks/real_pancreas.py PAIRS [--minutes 15].
 
 PAIRS holds `images/`, `masks/`, `seed_predictions/`: published 512x512 slices of NIH Pancreas-CT, 126 of 31 patients.
-They are built through `folder`, split by patient into five folds, and trained on with a budget of CPU minutes a fold;
-each patient is scored once, by the network that has not seen her. Beside it: the published predictions of a seed
+They are built through `folder`, split by patient into folds, and trained on with a budget of CPU minutes a fold; each
+patient is scored once, by the network that has not seen her. Beside it: the published predictions of a seed
 project's network for the very same slices, thresholded at 128. It had seen other slices of these patients. With
 ``--plain`` also a plain UNet (``plain_unet.py``), trained on the same folds for as many CPU minutes.
 
@@ -28,7 +28,7 @@ import pandas as pd
 from imagemask import images, manifest
 from imagemask.learn import intervals, scores, settings, toml
 
-FOLDS, TRIAL = 5, 2
+TRIAL = 2
 
 
 def main() -> None:
@@ -38,15 +38,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of the network's input")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--set", action="append", default=[], help="a key of the configuration, as model.filters=8")
+    parser.add_argument("--folds", type=int, default=5, help="how many; one tests and one validates, the rest is learnt")
     parser.add_argument("--plain", action="store_true", help="train a plain UNet beside it")
     parser.add_argument("--fold", type=int, action="append", help="only this fold")
     parser.add_argument("--work", type=Path, help="where to work, and to leave the runs")
     asked = parser.parse_args()
     work = asked.work or Path(tempfile.mkdtemp(prefix="real-pancreas-"))
     work.mkdir(parents=True, exist_ok=True)
-    build(asked.pairs.resolve(), work)
+    build(asked.pairs.resolve(), work, asked.folds)
     rows = []
-    for fold in asked.fold or range(FOLDS):
+    for fold in asked.fold or range(asked.folds):
         epochs = affordable(work, fold, asked)
         run, minutes = train(work, fold, asked, epochs=epochs)
         found = pd.read_csv(run / "test" / "per_image.csv")
@@ -68,11 +69,11 @@ def imagemask(work: Path, *words: object) -> float:
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
 
 
-def build(pairs: Path, work: Path) -> None:
+def build(pairs: Path, work: Path, folds: int) -> None:
     words = ["--name", "pancreas", "--patient", r"(PANCREAS_\d+)", "--mask-threshold", 128]
     cited = ["--licence", "CC-BY-3.0", "--citation", "Roth et al., Data From Pancreas-CT, 2016"]
     imagemask(work, "build", "folder", "--raw", pairs, *words, *cited)
-    imagemask(work, "split", "datasets/pancreas", "--folds", FOLDS)
+    imagemask(work, "split", "datasets/pancreas", "--folds", folds)
 
 
 def affordable(work: Path, fold: int, asked: argparse.Namespace) -> int:
