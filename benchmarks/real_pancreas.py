@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of the network's input")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--set", action="append", default=[], help="a key of the configuration, as model.filters=8")
-    parser.add_argument("--folds", type=int, default=5, help="how many; one tests and one validates, the rest is learnt")
+    parser.add_argument(
+        "--folds", type=int, default=5, help="how many; one tests and one validates, the rest is learnt"
+    )
     parser.add_argument("--plain", action="store_true", help="train a plain UNet beside it")
     parser.add_argument("--fold", type=int, action="append", help="only this fold")
     parser.add_argument("--work", type=Path, help="where to work, and to leave the runs")

@@ -74,7 +74,12 @@ def timed(job: Job) -> dict[str, float]:
         fit(taught, again(like), like, steps=steps, then=lambda _: alone.tick())
         order = Order(range(len(images)), [True] * len(images), job.batch, steps_per_epoch=steps)
         augmenter = Augmenter(chosen.augmentation, classes=taught.classes)
-        with Batches(Cache(images, masks, {}), order, transform=augmenter) as batches:
+
+        def lesson(images: Any, labels: Any, seeds: Any) -> tuple[Any, Any]:
+            images, labels = augmenter(images, labels, seeds)
+            return images, taught.coded(np.asarray(labels))
+
+        with Batches(Cache(images, masks, {}), order, transform=lesson) as batches:
             waited: list[float] = []
 
             def then(_: float) -> None:
@@ -83,7 +88,7 @@ def timed(job: Job) -> dict[str, float]:
 
             fit(
                 taught,
-                ((images, taught.truth(labels)) for images, labels in batches),
+                ((images, taught.of_each_output(truth)) for images, truth in batches),
                 like,
                 steps=steps,
                 then=then,

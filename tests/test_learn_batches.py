@@ -410,7 +410,7 @@ def test_dropped_unclosed_the_thread_ends_as_well(cache, order):
 def test_never_begun_there_is_nothing_to_end(cache, order):
     batches = Batches(cache, order)
     assert not batches._thread.is_alive()
-    assert (batches.waited, batches.total) == (0, 0)
+    assert batches.waited == 0
     batches.close()
     with batches:
         assert list(batches) == []
@@ -444,11 +444,9 @@ def test_time_spent_waiting_is_measured(cache, order, monkeypatch):
         monkeypatch.setattr(batches._shelf, "take", lambda: clock.after(3, take))
         for number in range(1, 4):
             next(batches)
-            assert (batches.waited, batches.total) == (3 * number, 3 * number + 5 * (number - 1))
+            assert batches.waited == 3 * number
             clock.now += 5
-        assert (batches.waited, batches.total) == (9, 24)
-    clock.now += 50
-    assert (batches.waited, batches.total) == (9, 24)
+        assert batches.waited == 9
 
 
 class Clock:

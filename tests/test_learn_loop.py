@@ -1,5 +1,6 @@
 """The epochs of a training: what a resumed run writes, and what several devices make of the same batches."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -124,7 +125,12 @@ def test_the_saved_network_predicts_as_the_trained_one(tmp_path, supervised):
     chosen = configured(model={**NETWORK, "levels": 3, "deep_supervision": supervised})
     teacher, _, watch = trained(tmp_path, chosen, until=1)
     assert watch.rows[0][1], "the first epoch is the best so far"
-    assert {"val_loss", "val_foreground_dice"} <= watch.rows[0][0].keys()
+    once = {"loss", "foreground_dice", "foreground_iou", "foreground_sensitivity", "foreground_specificity"}
+    row = dict(watch.rows[0][0])
+    assert row.keys() == {"epoch", "learning_rate", "seconds", *once, *(f"val_{name}" for name in once)}
+    validation = loop.Validation(IMAGES, LABELS, range(6), truth=teacher.truth, batch_size=BATCH, weighted=False)
+    whole = teacher.model.evaluate(validation, verbose=0, return_dict=True)["loss"]
+    assert row["val_loss"] == pytest.approx(whole, rel=1e-5), "of all outputs: it is what was made small"
     found = teacher.model.predict_on_batch(IMAGES[:BATCH])
     expected = found[0] if supervised else found
     saved = keras.saving.load_model(tmp_path / run.BEST, compile=False)
@@ -162,15 +168,20 @@ def test_several_classes_are_one_hot():
     np.testing.assert_array_equal(truth.sum(-1), 1)
 
 
-def test_too_little_memory_names_the_batch_size_to_try(tmp_path):
+@pytest.mark.parametrize(
+    ("devices", "advice"), [(1, "--batch-size 2"), (2, "--batch-size 2"), (3, "a smaller network, or smaller pictures")]
+)
+def test_too_little_memory_names_the_batch_size_to_try(devices, advice):
+    """One that the devices can share."""
     teacher = loop.teacher(configured(), devices=1)
+    teacher = dataclasses.replace(teacher, devices=devices)
 
     def exhausted():
         yield next(lessons(teacher, 0, 0))
         raise MemoryError("RESOURCE_EXHAUSTED: out of memory")
 
     validation = loop.Validation(IMAGES, LABELS, range(6), truth=teacher.truth, batch_size=BATCH, weighted=False)
-    with pytest.raises(InputError, match="Try --batch-size 2"):
+    with pytest.raises(InputError, match=f"Try {advice}"):
         loop.fit(
             teacher, exhausted(), next(lessons(teacher, 0, 0)), validation=validation, callbacks=[], schedule=(0, 1, 3)
         )

@@ -318,3 +318,21 @@ def test_a_configuration_is_checked_without_keras():
         "assert not {'keras', 'numpy', 'jax', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4])
+@pytest.mark.parametrize("activation", ["auto", "sigmoid"])
+@pytest.mark.parametrize("prior", [0.02, 0.3])
+def test_a_fresh_network_predicts_the_prior_of_foreground(classes, activation, prior):
+    """With features of 0, what the last biases say: background and each class, whatever makes probabilities."""
+    model = small(classes=classes, final_activation=activation, prior=prior)
+    model.set_weights([value if "bias" in one.path else value * 0 for one, value in _weights(model)])
+    found = model.predict_on_batch(PICTURES)
+    foreground = found[..., 0] if classes == 1 else 1 - found[..., 0]
+    np.testing.assert_allclose(foreground, prior, rtol=1e-4)
+    if classes > 1:
+        np.testing.assert_allclose(found[..., 1:], prior / (classes - 1), rtol=1e-4)
+
+
+def _weights(model):
+    return zip(model.weights, model.get_weights(), strict=True)

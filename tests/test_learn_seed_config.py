@@ -360,6 +360,16 @@ def test_the_command_line_goes_before_the_file(tmp_path):
     assert seed_config.load(None) == seed_config.Converted(Settings())
 
 
+def test_toml_is_known_by_the_end_of_its_name(tmp_path):
+    for name, text in (("some.TOML", "seed = 5"), ("some.config", "seed = 5"), ("other.config", "no")):
+        (tmp_path / name).write_text(text)
+    assert seed_config.load(tmp_path / "some.TOML").settings.seed == 5
+    with pytest.raises(InputError, match=r"if it is TOML, let its name end in \.toml$"):
+        seed_config.load(tmp_path / "some.config")
+    with pytest.raises(InputError, match="Correct the line$"):
+        seed_config.load(tmp_path / "other.config")
+
+
 def test_defaults_are_those_of_the_seeds_code():
     old, flex = (
         parse(f'[model]\nmodel = "{name}"\nnum_classes = 2').settings

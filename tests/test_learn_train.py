@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import crash
@@ -128,6 +129,20 @@ def test_resume_has_the_settings_of_the_run(trained):
 
 
 @pytest.mark.slow
+def test_settings_that_were_edited_are_not_resumed_on(trained):
+    here, _ = trained
+    path = here / "runs/fake/001" / run.SETTINGS
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("epochs = 3", "epochs = 4"))
+        assert "is not what runs/fake/001 began with" in call(
+            here, "train", "--resume", "--out", "runs/fake/001", code=2
+        )
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.slow
 def test_other_pixels_are_not_resumed_on(trained, tmp_path):
     here = workspace(tmp_path)
     (here / "runs").mkdir()
@@ -231,6 +246,51 @@ def test_the_size_of_the_network_follows_from_the_pictures(tmp_path, size, given
     chosen = settings.load(None, {keys[name]: value for name, value in given.items()})
     options = begin.fitted(chosen, data).model.options
     assert (options.height, options.width, options.channels, options.classes) == (*fitted, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"loss.name": "categorical_crossentropy"}, "which of one class is 0 whatever is predicted"),
+        ({"model.final_activation": "softmax"}, "which of one class is 1 everywhere"),
+        ({"loss.name": "ssim_loss", "model.height": 8}, "needs pictures of at least 11x11, and the network's are 8x32"),
+        ({"loss.name": "basnet_hybrid_loss", "model.width": 8, "model.levels": 3}, "the network's are 32x8"),
+    ],
+)
+def test_that_from_which_nothing_can_be_learnt_is_refused(tmp_path, given, reason):
+    data = dataset.read(workspace(tmp_path, cases=7) / "datasets/fake")
+    with pytest.raises(UsageError, match=reason) as refused:
+        begin.fitted(settings.load(None, {"model.levels": 2} | given), data)
+    assert refused.value.remedy.startswith("Leave ")
+    begin.fitted(settings.load(None, {"loss.name": "ssim_loss", "model.height": 16, "model.levels": 2}), data)
+
+
+def test_what_is_refused_leaves_no_run(tmp_path):
+    here = workspace(tmp_path)
+    (here / "odd.toml").write_text(TINY.replace("[model]", "[model]\nheight = 31"))
+    for words in ((), ("--out", "mine")):
+        for _ in range(2):  # the second is not told that a run is there
+            output = call(here, "train", "--config", "odd.toml", *words, code=2)
+            assert "2 levels need a height and a width that 2 divides" in output
+    assert not list(here.rglob(run.RECORD))
+    assert not (here / "mine").exists()
+    assert "there is no run to go on with" in call(here, "train", "--resume", code=2)
+    assert "there is no run here" in call(here, "evaluate", code=2)
+
+
+def test_all_that_is_made_of_a_batch_is_made_in_its_thread(tmp_path, monkeypatch):
+    """Else the steps would wait for the rest of it, and nobody would count."""
+    from imagemask.learn import loop
+
+    coded, threads = loop.Teacher.coded, []
+
+    def seen(self, labels):
+        threads.append(threading.current_thread().name)
+        return coded(self, labels)
+
+    monkeypatch.setattr(loop.Teacher, "coded", seen)
+    call(workspace(tmp_path), "train", "--config", "tiny.toml", "--epochs", 1)
+    assert threads.count("batches") >= 3, "the steps of an epoch"
 
 
 def test_classes_follow_from_the_labels(tmp_path):

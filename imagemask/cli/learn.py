@@ -173,7 +173,7 @@ def _print_end(trained: Trained) -> None:
         ("epochs", f"{progress.epoch}, the best of them {progress.best_epoch}: {trained.reason}"),
     ]
     if trained.waited is not None:
-        share = f"{100 * trained.waited:.1f}% of the time of training was spent waiting for data"
+        share = f"{100 * trained.waited:.1f}% of the time of the steps was spent waiting for data"
         facts.append(("waiting", share))
     show.print_facts(facts)
 

@@ -27,7 +27,7 @@ Numbers = NDArray[np.int64]
 Seeds = tuple[int, int]
 """Two whole numbers from 0 below 2**31, which follow from the seed, the epoch and the step."""
 Transform = Callable[[Bytes, Bytes, Seeds], tuple[Any, Any]]
-"""Images (uint8 BxHxWxC), labels (uint8 BxHxW) and seeds to the images and labels that are trained on."""
+"""Images (uint8 BxHxWxC), labels (uint8 BxHxW) and seeds to the images and the truth that are trained on."""
 
 _AHEAD = 3
 """Batches that are ready before they are asked for."""
@@ -145,16 +145,12 @@ class Batches:
         # The thread knows the shelf and not this object, so that one which is dropped unclosed can end it, too.
         self._thread = threading.Thread(target=self._shelf.fill, args=(made,), name="batches", daemon=True)
         self._end = weakref.finalize(self, _end, self._shelf, self._thread)
-        self._began: float | None = None
-        self._closed: float | None = None
         self.waited = 0.0
-        """Seconds that passed while a batch was asked for and not there yet."""
+        """Seconds that passed while a batch was asked for and not there yet.
 
-    @property
-    def total(self) -> float:
-        """Seconds from when a batch was first asked for until now, or until the end."""
-        now = time.perf_counter() if self._closed is None else self._closed
-        return 0.0 if self._began is None else now - self._began
+        Who asks may be a step ahead (tf.data is two): where batches are what takes longest, it waits at least as long
+        as the steps do; where they are not, none does.
+        """
 
     def __enter__(self) -> Self:
         if self._end.alive and not self._thread.ident:
@@ -169,7 +165,6 @@ class Batches:
 
     def __next__(self) -> tuple[Any, Any]:
         asked = time.perf_counter()
-        self._began = asked if self._began is None else self._began
         try:
             return self._shelf.take()
         finally:
@@ -177,7 +172,6 @@ class Batches:
 
     def close(self) -> None:
         """End the thread, after the batch that it is at; what is ready is dropped."""
-        self._closed = time.perf_counter() if self._closed is None else self._closed
         self._end()
 
 

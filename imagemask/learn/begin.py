@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
@@ -10,20 +12,22 @@ from imagemask.errors import UsageError
 from imagemask.learn import fit, run, settings
 from imagemask.learn.dataset import Dataset
 from imagemask.learn.run import Record, Run
-from imagemask.learn.settings import Settings
+from imagemask.learn.settings import SSIM_WINDOW, Settings
 
 LOCK = ".lock"
 """Keeps two trainings out of one folder."""
 _LARGEST, _USUAL = 512, 256
+_BY_WINDOW = ("ssim_loss", "basnet_hybrid_loss")
 """Pictures of one size are trained on as they are; of many sizes, at this side."""
 
 
 def fitted(chosen: Settings, data: Dataset) -> Settings:
     """``chosen`` with the network's size, channels and classes from the dataset, where they were left out.
 
-    Pictures of one size are taken as they are, padded to what the network's levels divide; of several sizes, or larger
-    than 512, they are brought to 256, 512 at the most. The size of what a crop leaves is what counts. Raises UsageError
-    where the classes are not the dataset's.
+    Pictures of one size are taken as they are, padded to what the network's levels divide (enlarged, where that is
+    more than a quarter of their own size); of several sizes, or larger than 512, they are brought to 256, 512 at the
+    most. The size of what a crop leaves is what counts. Raises UsageError where the classes are not the dataset's, and
+    where the loss or the last activation does not go with them or with the size.
     """
     step = chosen.model.options.step
     top, left, bottom, right = fit.centre(data.size, chosen.data.crop_share) if data.size else (0, 0, _USUAL, _USUAL)
@@ -42,7 +46,29 @@ def fitted(chosen: Settings, data: Dataset) -> Settings:
             f"model.classes is {given}, and {data.name} has {len(data.labels)} ({', '.join(data.labels)})",
             remedy="Leave model.classes away: it follows from the dataset",
         )
+    _require_sense(whole)
     return whole
+
+
+def _require_sense(whole: Settings) -> None:
+    """Raises UsageError for a loss or a last activation from which nothing can be learnt."""
+    options, loss = whole.model.options, whole.loss.name
+    if options.classes == 1 and options.output == "softmax":
+        raise UsageError(
+            "model.final_activation is softmax, which of one class is 1 everywhere",
+            remedy="Leave model.final_activation away: it follows from the classes",
+        )
+    if options.classes == 1 and loss == "categorical_crossentropy":
+        raise UsageError(
+            "loss.name is categorical_crossentropy, which of one class is 0 whatever is predicted",
+            remedy='Leave loss.name away, or give loss.name = "binary_crossentropy"',
+        )
+    if loss in _BY_WINDOW and min(options.height, options.width) < SSIM_WINDOW:
+        raise UsageError(
+            f"loss.name is {loss}, which needs pictures of at least {SSIM_WINDOW}x{SSIM_WINDOW}, "
+            f"and the network's are {options.height}x{options.width}",
+            remedy="Leave loss.name away, or raise model.height and model.width",
+        )
 
 
 def _channels(data: Dataset) -> int:
@@ -75,17 +101,27 @@ def require_empty(place: Path) -> None:
     files.make_folder(place)
 
 
+def undo(place: Path) -> None:
+    """Remove what ``write`` wrote, of a run that was refused before its first epoch: nothing can go on with it."""
+    for name in (run.RECORD, run.SETTINGS, run.SPLIT, run.ENVIRONMENT, LOCK):
+        (place / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a cache that found no other place stays
+        place.rmdir()
+
+
 def write(place: Path, whole: Settings, data: Dataset) -> None:
     """Write what is known before the first epoch; the record last, for it makes the folder a run."""
     options = whole.model.options
     document = data.document
-    files.write_atomic(place / run.SETTINGS, settings.dump(whole).encode())
+    written = settings.dump(whole).encode()
+    files.write_atomic(place / run.SETTINGS, written)
     files.write_atomic(place / run.SPLIT, split_of(data))
     record = Record(
         dataset=data.name,
         folder=relative(data.folder, place),
         digest=data.digest,
         fold=data.fold,
+        settings=hashlib.sha256(written).hexdigest(),
         labels=data.labels,
         mask_values=tuple(int(label["mask_value"]) for label in document["labels"]),
         height=options.height,

@@ -108,11 +108,13 @@ def _prior(options: Options) -> list[float]:
 
     Source: Lin et al., Focal Loss, ICCV 2017, section 4.1.
     """
-    odds = options.prior / (1 - options.prior)
-    if options.output == "sigmoid":
-        return [math.log(odds)] * options.classes
-    others = options.classes - 1
-    return [math.log(others / odds), *[0.0] * others] if others else [0.0]
+    odds, others = options.prior / (1 - options.prior), options.classes - 1
+    if not others:
+        return [math.log(odds)]
+    if options.output == "softmax":
+        return [math.log(others / odds), *[0.0] * others]
+    share = options.prior / others  # a sigmoid's channels know nothing of each other, and the first is the background
+    return [-math.log(odds), *[math.log(share / (1 - share))] * others]
 
 
 def _convolved(features: Tensor, options: Options, level: int, *, name: str) -> Tensor:

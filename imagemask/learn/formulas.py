@@ -14,9 +14,7 @@ import numpy as np
 from keras import ops
 
 from imagemask.learn import Tensor
-
-SSIM_WINDOW = 11
-"""The side of the window of ``ssim``, in pixels; no picture may be smaller."""
+from imagemask.learn.settings import SSIM_WINDOW
 
 _EPSILON = 1e-7
 _SMOOTH = 1.0

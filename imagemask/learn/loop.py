@@ -52,11 +52,19 @@ class Teacher:
     model: keras.Model
     plain: keras.Model
     classes: int
+    devices: int = 1
 
     def truth(self, labels: NDArray[np.uint8]) -> Any:
-        """Class ids BxHxW as what the losses take: uint8 BxHxWxK, once for each output of the model."""
-        one = labels[..., None] if self.classes == 1 else np.eye(self.classes, dtype=np.uint8)[labels]
-        return one if len(self.model.outputs) == 1 else (one,) * len(self.model.outputs)
+        """Class ids BxHxW as what the losses take: ``coded``, once for each output of the model."""
+        return self.of_each_output(self.coded(labels))
+
+    def coded(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class ids BxHxW as uint8 BxHxWxK, which is 1 where the class is: of one class, the foreground alone."""
+        return labels[..., None] if self.classes == 1 else np.eye(self.classes, dtype=np.uint8)[labels]
+
+    def of_each_output(self, truth: Any) -> Any:
+        """One truth for every output of the model."""
+        return truth if len(self.model.outputs) == 1 else (truth,) * len(self.model.outputs)
 
     def save(self, path: Path) -> None:
         """Write the plain network with the weights of now, whole or not at all."""
@@ -92,7 +100,7 @@ def teacher(settings: Settings, *, devices: int) -> Teacher:
     model.optimizer.build(model.trainable_variables)
     with backend.computing("float32", "one"):
         plain = models.inference(models.build(settings.model.name, options))
-    return Teacher(model, plain, options.classes)
+    return Teacher(model, plain, options.classes, devices)
 
 
 def _optimiser(settings: Settings) -> keras.optimizers.Optimizer:
@@ -153,6 +161,8 @@ class Ends(keras.callbacks.Callback):
         self.teacher, self.settings, self.progress = teacher, settings, progress
         self.folder, self.watch, self.preview = folder, watch, preview
         self.began = 0.0
+        self.stepped = 0.0
+        """Seconds spent in steps: without validation, previews and what is written."""
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Start the clock."""
@@ -160,14 +170,15 @@ class Ends(keras.callbacks.Callback):
         self.began = time.perf_counter()
         self.watch.begins(epoch + 1, self.params["steps"])
 
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """The steps of this epoch are done."""
+        del logs
+        self.stepped += time.perf_counter() - self.began
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Decide what follows from the numbers of this epoch, and write it all down."""
         del epoch
-        # Under deep supervision Keras puts the output's name before the metrics'.
-        first = f"{self.model.output_names[0]}_"
-        numbers = {name.replace(first, ""): float(value) for name, value in (logs or {}).items()}
-        numbers.pop("learning_rate", None)
-        better = self.progress.add(numbers, self.settings.schedule)
+        better = self.progress.add(_of_the_whole(logs or {}, self.model.output_names), self.settings.schedule)
         self.model.optimizer.learning_rate = self.progress.learning_rate
         if better:
             self.teacher.save(self.folder / run.BEST)
@@ -178,6 +189,19 @@ class Ends(keras.callbacks.Callback):
         self.watch.ended({**self.progress.history[-1], "seconds": seconds}, best=better)
         if self.progress.reason_to_stop(self.settings.schedule):
             self.model.stop_training = True
+
+
+def _of_the_whole(logs: Mapping[str, float], outputs: Sequence[str]) -> dict[str, float]:
+    """Keras' numbers of an epoch, by the names of our history: ``loss`` is what was made small, over all outputs.
+
+    Under deep supervision Keras gives each output's own loss as well, and puts its name before the metrics'.
+    """
+    alone = {f"{part}{name}_loss" for name in outputs for part in ("", "val_") if len(outputs) > 1}
+    return {
+        name.replace(f"{outputs[0]}_", ""): float(value)
+        for name, value in logs.items()
+        if name not in alone and name != "learning_rate"
+    }
 
 
 class Steps(keras.callbacks.Callback):
@@ -229,6 +253,7 @@ def fit(
     except Exception as error:
         if not backend.ran_out_of_memory(error):
             raise
-        size = validation.batch_size
-        smaller = f"--batch-size {size // 2}" if size > 1 else "a smaller network, or smaller pictures"
+        size, devices = validation.batch_size, teacher.devices
+        less = size // 2 // devices * devices  # what they can share evenly
+        smaller = f"--batch-size {less}" if less else "a smaller network, or smaller pictures"
         raise InputError(f"a step of {size} images does not fit into memory", remedy=f"Try {smaller}") from error

@@ -1,7 +1,8 @@
 """The losses there are, by name. ``dice_cross_entropy`` is the default.
 
-Those that end in ``_loss`` are the seeds', to the constant: a ratio over all pixels of a batch (see ``formulas``). The
-others are a value an image, and the loss of a batch is their mean. Truth and prediction as ``formulas`` says.
+Those that end in ``_loss`` are the seeds', to the constant: a ratio over all pixels of a batch (see ``formulas``), or
+with one in it. ``ssim_loss`` and all others are a value an image, and the loss of a batch is their mean. Truth and
+prediction as ``formulas`` says.
 
 All are finite, and so are their gradients, for any truth and any probabilities, 0 and 1 included, in float16 and
 bfloat16 too: sums are taken in float32, logarithms of probabilities at least 1e-7 from 0 and 1.

@@ -54,6 +54,8 @@ class Record(BaseModel):
     """Where the dataset lay: relative to the run folder, POSIX."""
     digest: str
     fold: int | None
+    settings: str = ""
+    """SHA-256 of ``settings.toml``: what is resumed must be what was begun."""
     labels: tuple[str, ...]
     mask_values: tuple[int, ...]
     height: int

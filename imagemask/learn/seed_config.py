@@ -51,9 +51,15 @@ def load(path: Path | None, given: Mapping[str, Any] | None = None) -> Converted
 
     ``given`` is what the command line gives. Raises as ``settings.load``.
     """
-    if path is None or path.suffix == ".toml":
+    if path is None or path.suffix.casefold() == ".toml":
         return Converted(settings.load(path, given))
-    return parse(settings.text_of(path), place=str(path), given=given)
+    text = settings.text_of(path)
+    try:
+        return parse(text, place=str(path), given=given)
+    except InputError as error:
+        if not toml.is_toml(text):
+            raise
+        raise InputError(error.reason, remedy=f"{error.remedy}; if it is TOML, let its name end in .toml") from error
 
 
 def parse(text: str, *, place: str, given: Mapping[str, Any] | None = None) -> Converted:

@@ -30,6 +30,9 @@ OPTIONS = {
 POOLED = ("dice_coef", "dice_coef_multiclass", "iou_coef", "sensitivity", "specificity")
 """The seeds' metrics: ratios over a whole batch."""
 
+SSIM_WINDOW = 11
+"""The side of the window of ``formulas.ssim``, in pixels; no picture may be smaller."""
+
 _PARAMETERS = {
     "dice_cross_entropy": ("dice_weight", "smooth"),
     "focal": ("gamma", "alpha"),
@@ -118,7 +121,10 @@ class Loss(_Section):
         "bce_iou_loss",
         "ssim_loss",
         "basnet_hybrid_loss",
-    ] = Field(default="dice_cross_entropy", description="Those that end in `_loss` are ratios over a whole batch.")
+    ] = Field(
+        default="dice_cross_entropy",
+        description="Those that end in `_loss` are ratios over a whole batch, `ssim_loss` excepted.",
+    )
     dice_weight: float | None = Field(
         default=None, ge=0, le=1, description="`dice_cross_entropy`: the share of Dice; the rest is cross-entropy."
     )

@@ -35,6 +35,15 @@ def lines(text: str) -> dict[Key, int]:
     return _Reader(text).document()
 
 
+def is_toml(text: str) -> bool:
+    """Whether a text can be read as TOML."""
+    try:
+        tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+    return True
+
+
 def dumps(document: Mapping[str, Any]) -> str:
     """A TOML document of tables, text, numbers, truth values, and lists or tuples of these; None is left out.
 

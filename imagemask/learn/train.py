@@ -29,7 +29,7 @@ from imagemask.learn import (
     settings,
     sheets,
 )
-from imagemask.learn.batches import Batches, Order
+from imagemask.learn.batches import Batches, Bytes, Order, Seeds
 from imagemask.learn.cache import Cache
 from imagemask.learn.dataset import Dataset
 from imagemask.learn.progress import Progress
@@ -59,7 +59,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training ended: the run, the epochs done, why no more, and the share of time spent waiting for data."""
+    """How a training ended: the run, the epochs done, why no more, and the share of the steps spent waiting."""
 
     run: Run
     progress: Progress
@@ -74,7 +74,8 @@ def train(folder: Path, chosen: Settings, *, out: Path | None, machine: Machine,
     """Train over the dataset in ``folder``, into the empty or new folder ``out`` (None: the next of runs/NAME).
 
     Raises UsageError where the extra, a GPU, a split or a fitting size is missing, or ``out`` is not empty;
-    InputError where the dataset cannot be read, the disk is full, or memory does not suffice.
+    InputError where the dataset cannot be read, the disk is full, or memory does not suffice. What is refused leaves
+    no run.
     """
     _require(machine, chosen)
     data = dataset.read(folder, fold=chosen.data.fold)
@@ -86,17 +87,26 @@ def train(folder: Path, chosen: Settings, *, out: Path | None, machine: Machine,
     with files.lock(place / begin.LOCK):
         begin.write(place, whole, data)
         watch.at(place)
-        return _train(place, data, whole, machine=machine, watch=watch)
+        try:
+            return _train(place, data, whole, machine=machine, watch=watch)
+        except UsageError:
+            if not (place / run.CHECKPOINT).is_file():
+                begin.undo(place)
+            raise
 
 
 def resume(place: Path, folder: Path | None = None, *, machine: Machine, watch: Watch) -> Trained:
     """Go on with the run in ``place``, after the last epoch that it came to the end of.
 
-    ``folder`` is where its dataset lies, if not where it lay. Raises as ``train``, and UsageError where the dataset is
-    not the one that the run began with.
+    ``folder`` is where its dataset lies, if not where it lay. Raises as ``train``, and UsageError where dataset or
+    settings are not those that the run began with.
     """
     begun = Run.open(place)
     whole = settings.load(place / run.SETTINGS)
+    if begun.record.settings not in ("", files.sha256(place / run.SETTINGS)):
+        raise UsageError(
+            f"{place / run.SETTINGS}: is not what {place} began with", remedy="Restore it, or begin a new run"
+        )
     _require(machine, whole)
     home = folder or begun.dataset
     if not (home / manifest.MANIFEST).is_file():
@@ -239,16 +249,22 @@ class _Training:
         )
         order = Order.of(self.data.part("train"), self.cache.position, self.settings)
         augmenter = augmenter_of(self.settings, self.run.record.background)
-        with Batches(self.cache, order, first_epoch=progress.epoch, transform=augmenter) as batches:
+
+        def lesson(pictures: Bytes, labels: Bytes, seeds: Seeds) -> tuple[Any, Bytes]:
+            # All that is made of a batch is made in its thread: nothing is left to wait for that nobody counts.
+            pictures, labels = augmenter(pictures, labels, seeds)
+            return pictures, taught.coded(np.asarray(labels))
+
+        with Batches(self.cache, order, first_epoch=progress.epoch, transform=lesson) as batches:
             loop.fit(
                 taught,
-                ((pictures, taught.truth(labels)) for pictures, labels in batches),
+                ((pictures, taught.of_each_output(truth)) for pictures, truth in batches),
                 self._like(taught),
                 validation=self._validation(taught, devices),
                 callbacks=[*([loop.Steps(self.watch)] if self.watch.steps else []), ends, *self._tensorboard()],
                 schedule=(progress.epoch, self.settings.schedule.epochs, order.steps),
             )
-            return batches.waited / max(batches.total, 1e-9)
+            return min(1.0, batches.waited / max(ends.stepped, 1e-9))
 
     def _like(self, taught: Teacher) -> Any:
         """A batch of nothing, for its shapes."""
