@@ -83,6 +83,17 @@ def test_probabilities_that_hold_have_no_error_and_others_theirs():
     assert wrong.reliability().error == pytest.approx(0.8, abs=1e-6)
 
 
+@few
+@given(sets())
+def test_images_may_be_counted_one_by_one_and_then_together(images):
+    together = Calibration()
+    for image in images:
+        together.include(calibrated([image]))
+    once = calibrated(images)
+    np.testing.assert_array_equal(list(together.errors.values()), list(once.errors.values()))
+    assert once.errors.keys() == {"ece", "ece_relevant"}
+
+
 def test_background_hides_an_error_but_not_among_the_relevant():
     p, true = np.zeros((100, 100), np.float32), np.zeros((100, 100), bool)
     p[:10, :10], true[:5, :10] = 1, True

@@ -516,6 +516,21 @@ def test_the_calibration_table_comes_to_the_calibration_errors(lung, run):
             assert float(one["low"]) - 1e-6 <= float(one["confidence"]) <= float(one["high"]) + 1e-6
 
 
+def test_each_image_has_the_calibration_error_of_its_own_pixels(lung, run):
+    """Sure by 0.9 of each pixel, wrong in some: a bin of 0.1 and one of 0.9, and the error of each is known."""
+    evaluate(run, model=Oracle(lung[2], shift=1, sure=0.9))
+    rows = table(run, "per_image.csv")
+    for row in rows:
+        truth = images.read_png(lung[2] / "masks" / f"{row['key']}.png") > 0
+        said = np.roll(truth, 1, 0)
+        off = abs((truth & said).sum() - 0.9 * said.sum()) + abs((truth & ~said).sum() - 0.1 * (~said).sum())
+        assert float(row["ece"]) == pytest.approx(off / truth.size, abs=1e-6)
+        assert float(row["ece_relevant"]) > 0
+    for patient in table(run, "per_patient.csv"):
+        own = [float(row["ece"]) for row in rows if row["patient"] == patient["patient"]]
+        assert float(patient["ece"]) == pytest.approx(np.mean(own))
+
+
 def test_a_run_that_is_being_trained_keeps_no_threshold(lung, tmp_path):
     """Its model may be replaced yet, and a threshold belongs to the model that it was chosen for."""
     run = run_of(lung[1], tmp_path / "runs" / "1", threshold=None, ended="")

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from imagemask.learn.curves import Reliability
 
 BINS = 15
+ERRORS = ("ece", "ece_relevant")
+"""The expected calibration error over all pixels, and over the relevant ones."""
 RELEVANT = 0.05
 """A pixel of at least this probability is relevant; so is every pixel of the true foreground."""
 
@@ -45,6 +47,15 @@ class Calibration:
         self._count(0, p, true)
         relevant = (p >= RELEVANT) | true
         self._count(1, p[relevant], true[relevant])
+
+    def include(self, other: Calibration) -> None:
+        """Count all that ``other`` has counted."""
+        self._sums += other._sums
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The error by its name in ``ERRORS``; nan where there is no pixel."""
+        return {name: self.reliability(relevant=name != ERRORS[0]).error for name in ERRORS}
 
     def reliability(self, *, relevant: bool = False) -> Reliability:
         """The table of bins, nan where a bin has no pixel, with its error; nan where there is no pixel at all."""

@@ -171,8 +171,10 @@ class _Tally:
         """Count a pair."""
         found = infer.decide(one.probabilities, self.held.run.threshold)
         spacing = one.spacing if self.held.spacing_known else None
-        self.rows += measures.image_rows(one, found, self.labels, spacing=spacing)
-        self.calibration.add(infer.foreground(one.probabilities), one.truth > 0)
+        calibration = Calibration()
+        calibration.add(infer.foreground(one.probabilities), one.truth > 0)
+        self.calibration.include(calibration)
+        self.rows += measures.image_rows(one, found, self.labels, spacing=spacing, errors=calibration.errors)
         self.pooled.add(one.probabilities, one.truth)
         self.thresholds.add(one.probabilities, one.truth)
         y0, x0, y1, x1 = fit.centre((one.truth.shape[0], one.truth.shape[1]), self.held.run.record.crop_share)

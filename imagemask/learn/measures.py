@@ -6,7 +6,8 @@ the mean over patients of the mean over a patient's images: a patient with many 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +52,16 @@ class Measure:
 
 
 def image_rows(
-    one: Predicted, found: Labels, labels: Sequence[str], *, spacing: tuple[float, float] | None
+    one: Predicted,
+    found: Labels,
+    labels: Sequence[str],
+    *,
+    spacing: tuple[float, float] | None,
+    errors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """The rows of per_image.csv of a pair: all classes together first, where there are several, then each.
 
-    ``found`` are the predicted class ids, HxW.
+    ``found`` are the predicted class ids, HxW; ``errors`` the calibration errors of all foreground, in the first row.
     """
     row = one.row
     of_classes = scores.score_classes(found, one.truth, len(labels), spacing=spacing)
@@ -63,7 +69,9 @@ def image_rows(
     if len(named) > 1:
         named.insert(0, (ALL, scores.mean_score(of_classes)))
     whose = {"key": row.key, "patient": row.unit, "case": row.case, "slice": int(row.slice)}
-    return [{**whose, "class": label, **asdict(score)} for label, score in named]
+    rows = [{**whose, "class": label, **asdict(score), **dict.fromkeys(errors, math.nan)} for label, score in named]
+    rows[0].update(errors)
+    return rows
 
 
 def of_images(images: pd.DataFrame, calibration: Calibration) -> Iterator[Measure]:
@@ -73,11 +81,9 @@ def of_images(images: pd.DataFrame, calibration: Calibration) -> Iterator[Measur
         yield from (_mean(rows, name, str(label)) for name in scores.NAMES)
         if not position:
             yield from _further(rows, str(label))
-    for metric, found in (
-        ("ece", calibration.reliability()),
-        ("ece_relevant", calibration.reliability(relevant=True)),
-    ):
-        yield Measure(metric, "", found.error, n=int(found.count.sum()), of="pixels")
+    pixels = (int(calibration.reliability(relevant=relevant).count.sum()) for relevant in (False, True))
+    for (metric, error), count in zip(calibration.errors.items(), pixels, strict=True):
+        yield Measure(metric, "", error, n=count, of="pixels")
 
 
 def of_pooled(found: Sequence[PooledScore], images: int) -> Iterator[Measure]:
