@@ -1,7 +1,7 @@
 """Whether the demo's network finds the tumours, whatever the seed: python benchmarks/demo_seeds.py [SEED ...] (0 1 2).
 
-Each seed draws other patients, another split and other weights. Runs ``docs/demo.sh`` with the ``imagemask`` beside this
-Python, in a temporary folder, and prints the median Dice of a test patient and the minutes of the whole demo.
+Each seed draws other patients, another split and other weights. Runs ``docs/demo.sh`` with the ``imagemask`` beside
+this Python, in a temporary folder, and prints the median Dice of a test patient and the minutes of the whole demo.
 """
 
 from __future__ import annotations
