@@ -1,5 +1,6 @@
 """Training as a command: what a run folder holds, what is refused, and a run that is killed and goes on."""
 
+import csv
 import dataclasses
 import importlib.util
 import json
@@ -126,6 +127,30 @@ def test_a_run_that_has_ended_is_only_evaluated_again(trained):
 def test_resume_has_the_settings_of_the_run(trained):
     output = call(trained[0], "train", "--resume", "--out", "runs/fake/001", "--epochs", 9, "--seed", 1, code=2)
     assert "the settings of the run, and --epochs, --seed was given" in output
+
+
+@pytest.mark.slow
+def test_logs_for_tensorboard_hold_the_history(tmp_path):
+    pytest.importorskip("tensorflow")
+    read = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    here = workspace(tmp_path)
+    (here / "tiny.toml").write_text(TINY + "tensorboard = true\n")
+    call(here, "train", "--config", "tiny.toml", "--epochs", 2)
+    folder = here / "runs/fake/001"
+    with (folder / run.HISTORY).open() as lines:
+        history = list(csv.DictReader(lines))
+    for part, prefix in (("train", ""), ("validation", "val_")):
+        logs = read.EventAccumulator(str(folder / train.TENSORBOARD / part), size_guidance={"tensors": 0})
+        logs.Reload()
+        for name in ("loss", "foreground_dice"):
+            found = [float(tensor_of(event)) for event in logs.Tensors(f"epoch_{name}")]
+            np.testing.assert_allclose(found, [float(row[prefix + name]) for row in history], rtol=1e-6)
+
+
+def tensor_of(event):
+    import tensorflow as tf
+
+    return tf.make_ndarray(event.tensor_proto)
 
 
 @pytest.mark.slow
