@@ -1,6 +1,7 @@
 """Evaluation of a run: what is written, and that a perfect, a blind and a shifted model get their due."""
 
 import csv
+import dataclasses
 import json
 import math
 import shutil
@@ -221,6 +222,21 @@ def test_without_fragments_the_statement_says_that_nobody_knows(lung, tmp_path):
     done = evaluate(run_of(home, tmp_path / "runs" / "1"), model=Constant(0))
     assert "how many empty slices of the same patients were left out is not known" in done.statement
     assert manifest.FRAGMENTS == fragments.FOLDER
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_empty_slices_of_a_volume_without_any_target_count_too(lung, tmp_path, same):
+    """A second volume of a test patient, of which nothing is in the dataset: no row says whose it is."""
+    home = tmp_path / "datasets" / SOURCE
+    shutil.copytree(lung[1], home)
+    run = run_of(home, tmp_path / "runs" / "1")
+    before = sum(manifest.slice_counts(home, case)[1] for case in held_out.of_run(run, "test").cases)
+    rows = manifest.read(home)
+    tested = rows[(rows["split"] == "test") == same]["case"].iloc[0]
+    fragment = fragments.read(home, tested)
+    assert fragment.patient == rows.set_index("case")["patient"].loc[[tested]].iloc[0]
+    fragments.write(home, dataclasses.replace(fragment, case="other", rows=(), sizes=(), read=40, kept=0, empty=40))
+    assert f"{before + 40 * same} empty slices of the same patients" in evaluate(run, model=Constant(0)).statement
 
 
 def test_pictures_are_called_images_and_pooled_by_patient(tmp_path):

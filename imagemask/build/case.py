@@ -193,6 +193,8 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
         kept=kept,
         empty=empty,
         flags=dict(sorted(flags.items())),
+        patient=case.patient,
+        group=case.group or case.patient,
     )
 
 

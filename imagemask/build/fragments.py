@@ -58,6 +58,9 @@ class Fragment:
     quarantine: Quarantine | None = None
     reason: str = ""
     """Of an exclusion."""
+    patient: str = ""
+    group: str = ""
+    """Whose it is, of a case that was built: without a row nothing else says so."""
 
     def to_bytes(self) -> bytes:
         """The fragment as the bytes of its file."""

@@ -51,8 +51,10 @@ class HeldOut:
 
     @property
     def cases(self) -> list[str]:
-        """The cases that the rows come from, sorted."""
-        return sorted(set(self.rows["case"]))
+        """The cases that the rows come from, and those of the same patients that have no row; sorted."""
+        members, with_rows = set(self.rows[self.kept_whole]) - {""}, set(self.data.rows["case"])
+        others = manifest.without_pairs(self.data.folder, besides=with_rows)
+        return sorted({*self.rows["case"], *(one["case"] for one in others if one[self.kept_whole] in members)})
 
     @property
     def spacing_known(self) -> bool:

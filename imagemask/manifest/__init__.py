@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,24 @@ def slice_counts(dataset: Path, case: str) -> tuple[int, int] | None:
         return int(fragment["read"]), int(fragment["empty"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def without_pairs(dataset: Path, besides: Collection[str]) -> list[dict[str, str]]:
+    """The built cases, but ``besides``, of which no slice is in the dataset: ``case``, ``patient``, ``group``.
+
+    Those whose fragment is missing, or was written before it said whose it is, are not known.
+    """
+    found = []
+    for path in sorted((dataset / FRAGMENTS).glob("*.json")):
+        if path.stem in besides or path.name.startswith("."):
+            continue
+        try:
+            fragment = json.loads(path.read_text(encoding="utf-8"))
+            if fragment["outcome"] == "built" and not fragment["rows"]:
+                found.append({name: str(fragment[name]) for name in ("case", "patient", "group")})
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return found
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
