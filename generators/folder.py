@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from imagemask import layouts, names, sources, types
+from imagemask import layouts, names, nnunet, sources, types
 from imagemask.errors import CaseError, UsageError
 from imagemask.types import Case, Slice, Source
 
@@ -63,23 +63,23 @@ def describe(source: Source, raw: Path, options: Options) -> Source:
     Its notes say what was guessed. Raises InputError for an imagemask.toml with a key or a value that is wrong.
     """
     layout, facts = _find(raw, options), _facts(raw)
+    labels, _, notes = _labels(raw, options, layout)
     told = {"title": raw.resolve().name, "url": "", **facts}
     told |= {key: text for key in ("licence", "citation") if (text := getattr(options, key)) is not None}
-    told |= {"name": options.name or names.dataset_name(raw), "labels": _labels(raw, options, layout)[0]}
-    told |= {"group": "patient" if options.patient else "none", "notes": (*facts.get("notes", ()), *layout.notes)}
+    told |= {"name": options.name or names.dataset_name(raw), "labels": labels}
+    told |= {"group": "patient" if options.patient else "none", "notes": (*facts.get("notes", ()), *notes)}
     return sources.amended(source, told, place=str(raw / FACTS))
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
     """A case a key, sorted by id: images without masks, masks without images and doubles included.
 
-    Raises UsageError where the masks are JPEG and no threshold is given, and as ``layouts.find`` does; InputError where
-    two ids differ by their case only.
+    Raises UsageError where the masks are JPEG and no threshold is given, and as ``layouts.find`` and ``named`` do.
     """
     from imagemask import masks
 
     layout = _find(raw, options)
-    labels, exact = _labels(raw, options, layout)
+    labels, exact, _ = _labels(raw, options, layout)
     if options.mask_threshold is None:
         masks.refuse_all_jpeg([path for pair in layout.pairs for path in pair.masks])
     extra = {} if exact and options.mask_threshold is None else {"foreground": str(min(labels))}
@@ -134,16 +134,18 @@ def _find(raw: Path, options: Options) -> layouts.Layout:
     return layout
 
 
-def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mapping[int, str], bool]:
-    """Label values and names, and whether the masks hold these very values."""
-    declared = _facts(raw).get("labels") or layout.labels
-    labels, exact = (declared, True) if declared else ({1: "foreground"}, False)
+def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mapping[int, str], bool, tuple[str, ...]]:
+    """Label values and names, whether the masks hold these very values, and the notes on how all was read."""
+    labels, exact = {1: "foreground"}, False
     if options.labels is not None:
         labels, exact = sources.parse_labels(options.labels)
+    elif declared := _facts(raw).get("labels") or (layout.declares and nnunet.labels(layout.declares)):
+        labels, exact = declared, True
     if options.mask_threshold is not None and len(labels) > 1:
         found = ", ".join(f"{value}={name}" for value, name in labels.items())
         raise UsageError(f"--mask-threshold makes one class, not {found}", remedy="Give --labels NAME")
-    return labels, exact
+    labels, ignored = nnunet.classes(labels, raw)
+    return labels, exact, (*layout.notes, *ignored)
 
 
 def _facts(raw: Path) -> dict[str, Any]:

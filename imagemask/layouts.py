@@ -9,12 +9,11 @@ images (``*_mask.png``, CHASE_DB1's ``*_1stHO.png``); DRIVE's ``1st_manual/``.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -59,11 +58,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a tree was taken for: its pairs, sorted by key; the label values that it declares; how it was read."""
+    """What a tree was taken for: its pairs, sorted by key; how it was read; nnU-Net's dataset.json, if it has one."""
 
     pairs: tuple[Pair, ...]
-    labels: Mapping[int, str]
     notes: tuple[str, ...]
+    declares: Path | None = None
 
 
 class _Item(NamedTuple):
@@ -80,7 +79,7 @@ class _Roles:
     masks: Sequence[_Item]
     note: str
     suffixes: Sequence[Suffixes] = _SUFFIXES
-    labels: Mapping[int, str] = field(default_factory=dict)
+    declares: Path | None = None
 
 
 def find(raw: Path, *, images: str | None = None, masks: str | None = None, suffix: str | None = None) -> Layout:
@@ -99,7 +98,8 @@ def find(raw: Path, *, images: str | None = None, masks: str | None = None, suff
         raise _unrecognised(raw, listing)
     pairs, how = _paired(raw, roles, given or roles.suffixes)
     notes = (f"{roles.note}; {how}.", *_passed_over(raw, listing, roles))
-    return Layout(pairs, roles.labels, tuple(note.encode(errors="backslashreplace").decode() for note in notes))
+    said = tuple(note.encode(errors="backslashreplace").decode() for note in notes)
+    return Layout(pairs, said, roles.declares)
 
 
 def named(pairs: Iterable[Pair]) -> dict[str, Pair]:
@@ -260,25 +260,11 @@ def _nnunet(raw: Path, images: Mapping[str, list[_Item]], masks: Mapping[str, li
             f"{second}: a picture spread over several files, one a channel, is not supported",
             remedy="Choose a channel: --images 'imagesTr/*_0000.png' --masks 'labelsTr/*.png'",
         )
-    labels = _nnunet_labels(roots.pop() / "dataset.json")
+    declares = roots.pop() / "dataset.json"
+    is_there = declares.is_file()
     note = f"Guessed: nnU-Net raw 2D, images in {_homes(raw, ours)}, masks in {_homes(raw, theirs)}"
-    note += ", labels from dataset.json" if labels else ", without its dataset.json"
-    return _Roles(ours, theirs, note, (("_0000", ""), ("", "")), labels)
-
-
-def _nnunet_labels(path: Path) -> dict[int, str]:
-    """Foreground label values of nnU-Net's dataset.json: {name: value} in version 2, {value: name} in version 1."""
-    if not path.is_file():
-        return {}
-    try:
-        declared = json.loads(path.read_text(encoding="utf-8-sig"))["labels"].items()
-        pairs = [(int(key), str(one)) if key.isdecimal() else (int(one), key) for key, one in declared]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"{path}: its labels cannot be read: {type(error).__name__}: {error}",
-            remedy='Write them as {"background": 0, "NAME": 1}; or give --images, --masks and --labels',
-        ) from error
-    return {value: name for value, name in pairs if value}
+    note += ", with dataset.json" if is_there else ", without its dataset.json"
+    return _Roles(ours, theirs, note, (("_0000", ""), ("", "")), declares if is_there else None)
 
 
 def _paired(raw: Path, roles: _Roles, suffixes: Sequence[Suffixes]) -> tuple[tuple[Pair, ...], str]:

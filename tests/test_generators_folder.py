@@ -226,6 +226,47 @@ def test_a_threshold_makes_the_one_class_that_is_declared(tmp_path):
         cases(raw, mask_threshold=128, labels="1=a,2=b")
 
 
+def nnunet(raw, labels, *masks):
+    """nnU-Net's raw format: a picture a mask."""
+    for number, mask in enumerate(masks):
+        put(raw / "imagesTr" / f"c{number}_0000.png", np.zeros(np.shape(mask)))
+        put(raw / "labelsTr" / f"c{number}.png", mask)
+    (raw / "dataset.json").write_text(json.dumps({"labels": labels}))
+    return raw
+
+
+def test_labels_of_nnunet_are_exact(tmp_path):
+    raw = nnunet(tmp_path, {"background": 0, "cyst": 2, "tumour": 1}, [[0, 1], [2, 0]])
+    assert described(raw).labels == {1: "tumour", 2: "cyst"}
+    assert slice_of(cases(raw)["c0"]).mask.tolist() == [[0, 1], [2, 0]]
+
+
+def test_what_nnunet_ignores_is_never_foreground(tmp_path):
+    raw = nnunet(tmp_path, {"background": 0, "cell": 1, "ignore": 2}, [[0, 1]], [[0, 2]], [[1, 2]])
+    told, found = described(raw), cases(raw)
+    assert told.labels == {1: "cell"}
+    assert any("Label 2 is ignore" in note and "quarantined" in note for note in told.notes)
+    assert pixels.labels(slice_of(found["c0"]), told.labels).mask.tolist() == [[0, 1]]
+    for name in ("c1", "c2"):
+        with pytest.raises(CaseError, match="other than 0 and 1") as caught:
+            pixels.labels(slice_of(found[name]), told.labels)
+        assert caught.value.code == "label_values"
+    for look in (described, cases):
+        with pytest.raises(UsageError, match="makes one class, not 1=cell, 2=ignore"):
+            look(raw, mask_threshold=1)
+        assert look(raw, labels="1=cell,2=unsure")
+
+
+def test_regions_of_nnunet_are_refused_until_the_values_have_names(tmp_path):
+    raw = nnunet(tmp_path, {"background": 0, "whole": [1, 2], "core": 2}, [[0, 1], [2, 0]])
+    for look in (described, cases):
+        with pytest.raises(InputError, match=r"regions \(whole\).*--labels 1=NAME,2=NAME"):
+            look(raw)
+    assert described(raw, labels="1=edema,2=core").labels == {1: "edema", 2: "core"}
+    (raw / "imagemask.toml").write_text('[labels]\n1 = "edema"\n2 = "core"\n')
+    assert described(raw).labels == {1: "edema", 2: "core"}
+
+
 def test_jpeg_masks_are_refused_before_work_and_built_with_a_threshold(tmp_path):
     y, x = np.mgrid[:40, :40]
     disc = ((y - 18) ** 2 + (x - 20) ** 2 < 90) * 255

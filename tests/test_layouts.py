@@ -1,6 +1,5 @@
 """Trees of picture files: roles, pairs by key, and what is said of a guess."""
 
-import json
 import os
 import random
 import tempfile
@@ -286,30 +285,15 @@ def test_refuses_what_is_not_a_folder(tmp_path):
         layouts.find(grow(tmp_path, "a.png") / "a.png")
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ({"background": 0, "cyst": 2, "tumour": 1}, {1: "tumour", 2: "cyst"}),
-        ({"0": "background", "1": "tumour"}, {1: "tumour"}),
-        ({"background": "0", "cell": "3"}, {3: "cell"}),
-    ],
-)
-def test_reads_the_labels_of_nnunet(labels, expected, tmp_path):
+def test_says_where_nnunet_declares_labels(tmp_path):
     raw = grow(tmp_path, "Dataset001_X/imagesTr/a_0000.png", "Dataset001_X/labelsTr/a.png")
-    (raw / "Dataset001_X" / "dataset.json").write_text(json.dumps({"labels": labels}))
-    layout = layouts.find(raw)
-    assert layout.labels == expected
-    assert "labels from dataset.json" in layout.notes[0]
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"labels": 3}', '{"labels": {"whole": [1, 2]}}', '{"labels": {"a": "b"}}']
-)
-def test_names_a_dataset_json_that_declares_nothing_readable(text, tmp_path):
-    raw = grow(tmp_path, "imagesTr/a_0000.png", "labelsTr/a.png")
-    (raw / "dataset.json").write_text(text)
-    with pytest.raises(InputError, match=r"dataset\.json: its labels cannot be read"):
-        layouts.find(raw)
+    bare = layouts.find(raw)
+    assert (bare.declares, "without its dataset.json" in bare.notes[0]) == (None, True)
+    place = raw / "Dataset001_X" / "dataset.json"
+    place.write_text("{")
+    found = layouts.find(raw)
+    assert (found.declares, "with dataset.json" in found.notes[0]) == (place, True)
+    assert found.pairs == bare.pairs
 
 
 def test_says_what_it_did_not_use(tmp_path):
