@@ -1,7 +1,7 @@
 """Any tree of image and mask files: your own data, or a published folder of image/mask pairs.
 
 ``imagemask.layouts`` finds the pairs, by two globs or by guessing; what was guessed stands in the notes of the source.
-What mask values mean is declared (``--labels``, imagemask.toml, nnU-Net's dataset.json); else there are two of them.
+What mask values mean is declared (--labels, imagemask.toml, nnU-Net's dataset.json); else all masks hold the same two.
 """
 
 from __future__ import annotations
@@ -60,28 +60,36 @@ class Options(types.Options):
 def describe(source: Source, raw: Path, options: Options) -> Source:
     """``source`` as it holds for ``raw``: what the options, else imagemask.toml, else the layout say of it.
 
-    Its notes say what was guessed. Raises InputError for an imagemask.toml with a key or a value that is wrong.
+    Its notes say what was guessed. Raises InputError for an imagemask.toml with a key or a value that is wrong;
+    UsageError, where no threshold is given, for masks that are JPEG, or undeclared and not all of the same two values.
     """
+    from imagemask import masks
+
     layout, facts = _find(raw, options), _facts(raw)
-    labels, _, notes = _labels(raw, options, layout)
-    told = {"title": raw.resolve().name, "url": "", **facts}
+    labels, exact, notes = _labels(raw, options, layout)
+    if options.mask_threshold is None:
+        paths = [path for pair in layout.pairs if pair.images for path in pair.masks]
+        masks.refuse_all_jpeg(paths)
+        masks.refuse_mixed(raw, () if exact else paths)
+    told = {
+        "title": raw.resolve().name,
+        "url": "",
+        **facts,
+        "labels": labels,
+        "notes": (*facts.get("notes", ()), *notes),
+    }
     told |= {key: text for key in ("licence", "citation") if (text := getattr(options, key)) is not None}
-    told |= {"name": options.name or names.dataset_name(raw), "labels": labels}
-    told |= {"group": "patient" if options.patient else "none", "notes": (*facts.get("notes", ()), *notes)}
+    told |= {"name": options.name or names.dataset_name(raw), "group": "patient" if options.patient else "none"}
     return sources.amended(source, told, place=str(raw / FACTS))
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
     """A case a key, sorted by id: images without masks, masks without images and doubles included.
 
-    Raises UsageError where the masks are JPEG and no threshold is given, and as ``layouts.find`` and ``named`` do.
+    Raises as ``layouts.find`` and ``layouts.named`` do.
     """
-    from imagemask import masks
-
     layout = _find(raw, options)
     labels, exact, _ = _labels(raw, options, layout)
-    if options.mask_threshold is None:
-        masks.refuse_all_jpeg([path for pair in layout.pairs for path in pair.masks])
     extra = {} if exact and options.mask_threshold is None else {"foreground": str(min(labels))}
     spellings: dict[str, str] = {}
     cases = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from imagemask.errors import CaseError, UsageError
 Read = tuple[NDArray[np.integer[Any]], tuple[str, ...]]
 """A mask, HxW, 0 and the foreground's value; and the flags of what was noted."""
 
-_USUAL = (0, 1, 255, 65535)
+_ONE = (1, 255, 65535)
+_USUAL = (0, *_ONE)
 _SHOWN, _SAMPLE = 8, 8
 _THRESHOLD = "Give --mask-threshold 128 to take the brighter half as foreground, or masks without loss (PNG)"
 
@@ -35,22 +36,41 @@ def binary(path: Path, value: int) -> Read:
     whose edges blur into every value, and ``label_values`` for a third value, both with the histogram.
     """
     refuse_jpeg(path)
-    mask = images.read_mask(path)
-    low, high = int(mask.min()), int(mask.max())
-    foreground = mask == high
-    if not (foreground | (mask == low)).all():
-        raise CaseError(
-            "label_values",
-            f"{path.name} holds more than two values: {histogram(mask)}",
-            file=path,
-            remedy="Declare several classes with --labels 1=NAME,2=NAME; cut soft edges with --mask-threshold 128",
-        )
+    foreground, low, high = _halves(path)
     odd = {
         "foreground_value": high not in _USUAL,
         "background_value": low not in (0, high),
         "mask_full": low == high > 0,
     }
-    return _filled(foreground if high else np.zeros_like(foreground), value), tuple(flag for flag in odd if odd[flag])
+    return _filled(foreground, value), tuple(flag for flag in odd if odd[flag])
+
+
+def refuse_mixed(raw: Path, paths: Iterable[Path]) -> None:
+    """Raise UsageError, with masks counted by value, where those of two values (``binary``) disagree on what these are.
+
+    A mask of 0 and 1 and a mask of 0 and 2 are sound, each by itself; together they are two classes, which would become
+    one. So over all masks below ``raw`` the foreground has one value, which may be spelt 1, 255 and 65535, and the
+    background one. What is no such mask is passed over: a build quarantines it. Masks are decoded one at a time.
+    """
+    seen: dict[str, dict[int, list[Path]]] = {"foreground": {}, "background": {}}
+    for path in paths:
+        try:
+            low, high = (0, 0) if images.is_jpeg(path) else _halves(path)[1:]
+        except (CaseError, OSError):
+            continue
+        if high:
+            seen["foreground"].setdefault(high, []).append(path)
+        if low < high:
+            seen["background"].setdefault(low, []).append(path)
+    mixed = [what for what, by in seen.items() if len({1 if value in _ONE else value for value in by}) > 1]
+    if mixed:
+        said = "; ".join(f"{what} is {_by_value(raw, seen[what])}" for what in mixed)
+        classes = [f"{value}=NAME" for value in sorted(set().union(*seen.values()) - {0})]
+        raise UsageError(
+            f"{raw}: masks hold two values each, and not the same two: {said}",
+            remedy=f"Declare classes with --labels {','.join(classes[:_SHOWN])}; "
+            "if they are one class, give --mask-threshold N: from N up is foreground",
+        )
 
 
 def zero_or_one(path: Path) -> Read:
@@ -168,6 +188,34 @@ def histogram(mask: NDArray[Any]) -> str:
         names = [str(low) if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
     pixels = ", ".join(f"{name}: {count}" for name, count in zip(names, counts.tolist(), strict=True) if count)
     return f"{len(values)} value{'s' * (len(values) > 1)}, pixels by value {pixels}"
+
+
+def _halves(path: Path) -> tuple[NDArray[np.bool_], int, int]:
+    """Where a mask of two values at most holds the larger, none where that is 0; the smaller and the larger value.
+
+    Raises CaseError ``label_values`` for a third value, and as ``images.read_mask`` does.
+    """
+    mask = images.read_mask(path)
+    low, high = int(mask.min()), int(mask.max())
+    foreground = mask == high
+    if not (foreground | (mask == low)).all():
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds more than two values: {histogram(mask)}",
+            file=path,
+            remedy="Declare several classes with --labels 1=NAME,2=NAME; cut soft edges with --mask-threshold 128",
+        )
+    return foreground if high else np.zeros_like(foreground), low, high
+
+
+def _by_value(raw: Path, seen: Mapping[int, Sequence[Path]]) -> str:
+    """Masks by value, in words: ``1 in 3 masks (masks/a.png first), 2 in 1 mask (masks/d.png first)``."""
+    words = [
+        f"{value} in {len(paths)} mask{'s' * (len(paths) > 1)} ({paths[0].relative_to(raw)} first)"
+        for value, paths in sorted(seen.items())
+    ]
+    more = len(words) - _SHOWN
+    return ", ".join(words[:_SHOWN]) + (f" and {more} values more" if more > 0 else "")
 
 
 def _grey(path: Path) -> NDArray[np.integer[Any]]:

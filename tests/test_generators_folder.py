@@ -16,7 +16,7 @@ from imagemask.generators.phantoms.folder import LAYOUTS, Tree, flat_jpeg
 from PIL import Image
 from pydantic import ValidationError
 
-from imagemask import images, manifest, pixels, registry, sources, testing
+from imagemask import check, images, manifest, pixels, registry, sources, testing
 from imagemask.build import How
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import DescribesItself, WritesPhantom
@@ -213,6 +213,24 @@ def test_declared_values_are_left_as_they_are(tmp_path):
     assert fault_of(case) == "label_values"
 
 
+def test_two_classes_of_one_a_picture_are_never_merged(tmp_path):
+    """The class of the last is absent elsewhere, and no majority makes it the other one."""
+    for stem, value in (("a", 1), ("b", 255), ("c", 0), ("d", 2)):
+        pair(tmp_path, stem=stem, mask=[[0, value]], image=[[0, 0]])
+    wrong = r"1 in 1 mask \(masks/a\.png first\), 2 in 1 mask \(masks/d\.png first\), 255 .*1=NAME,2=NAME,255=NAME"
+    for look in (
+        lambda: testing.run("folder", tmp_path, tmp_path / "out", How(workers=1)),
+        lambda: check.check("folder", tmp_path),
+    ):
+        with pytest.raises(UsageError, match=wrong):
+            look()
+    assert not (tmp_path / "out").exists()
+    for told in ({"labels": "1=a,2=b,255=c"}, {"mask_threshold": 1}):
+        assert described(tmp_path, **told).labels
+    (tmp_path / "images" / "d.png").unlink()  # a mask of nothing has no say
+    assert described(tmp_path).labels == {1: "foreground"}
+
+
 def test_a_threshold_makes_the_one_class_that_is_declared(tmp_path):
     raw = pair(tmp_path, mask=[[0, 100], [128, 255]])
     for labels, value in ((None, 1), ("cyst", 1), ("7=cyst", 7)):
@@ -273,8 +291,8 @@ def test_jpeg_masks_are_refused_before_work_and_built_with_a_threshold(tmp_path)
     for stem in "ab":
         pair(tmp_path, stem=stem, mask=disc, image=disc // 2, kind="jpg")
     with pytest.raises(UsageError, match=r"a\.jpg is a JPEG.*values, pixels by value 0: .*--mask-threshold 128"):
-        cases(tmp_path)
-    assert described(tmp_path).notes
+        described(tmp_path)
+    assert described(tmp_path, mask_threshold=128).notes
     for case in cases(tmp_path, mask_threshold=128).values():
         piece = slice_of(case, mask_threshold=128)
         assert np.mean((piece.mask > 0) != (disc > 0)) < 0.01
@@ -453,7 +471,7 @@ def test_reads_real_pairs(name, told, pairs, patients):
 @pytest.mark.parametrize("name", ["pancreas", "cervical-cancer"])
 def test_refuses_the_real_jpeg_masks_without_a_threshold(name):
     with pytest.raises(UsageError, match=r"is a JPEG.* \d\d+ values, pixels by value 0: \d+, 1-15: \d+"):
-        cases(real(name))
+        described(real(name))
 
 
 def test_a_licence_that_is_told_later_is_no_other_recipe(tmp_path):

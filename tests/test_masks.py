@@ -160,6 +160,55 @@ def test_only_masks_that_are_jpeg_throughout_stop_a_build(tmp_path):
     masks.refuse_all_jpeg([tmp_path / "gone.jpg"])
 
 
+VALUES = st.lists(st.sampled_from([0, 1, 2, 254, 255, 65535]), min_size=1, max_size=2)
+
+
+@given(st.lists(VALUES, max_size=5))
+@example([[0, 1], [0, 2]])
+@example([[0, 1], [0, 255], [0, 65535], [255]])
+@example([[0, 2], [1, 2]])
+@example([[1, 2], [1]])
+@example([[0, 2], [0]])
+def test_masks_of_two_values_agree_on_them(found):
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        paths = [save(folder / f"{n}.png", np.array([values], np.uint16)) for n, values in enumerate(found)]
+        foreground = {max(values) for values in found} - {0}
+        background = {min(values) for values in found if len(set(values)) > 1}
+        if len({1 if value in (255, 65535) else value for value in foreground}) > 1 or len(background) > 1:
+            with pytest.raises(UsageError) as caught:
+                masks.refuse_mixed(folder, paths)
+            said = caught.value
+            assert said.reason.startswith(f"{folder}: ")
+            assert all(f"{value}=NAME" in said.remedy for value in (foreground | background) - {0})
+            assert "--mask-threshold" in said.remedy
+        else:
+            masks.refuse_mixed(folder, paths)
+
+
+def test_masks_that_disagree_are_counted_by_value_with_a_file_each(tmp_path):
+    several = [(0, 1), (0, 2), (0, 1), (0, 255), (0, 0)]
+    paths = [save(tmp_path / f"{n}.png", np.array([values], np.uint8)) for n, values in enumerate(several)]
+    with pytest.raises(
+        UsageError, match=r"foreground is 1 in 2 masks \(0\.png first\), 2 in 1 mask \(1\.png first\), 255"
+    ):
+        masks.refuse_mixed(tmp_path, paths)
+    paths = [save(tmp_path / f"{n}.png", np.array([[n, 255]], np.uint8)) for n in range(20)]
+    with pytest.raises(
+        UsageError, match=r": background is 0 in 1 mask .* 7 in 1 mask \(7\.png first\) and 12 values more\."
+    ):
+        masks.refuse_mixed(tmp_path, paths)
+
+
+def test_what_is_no_mask_of_two_values_has_no_say(tmp_path):
+    good = save(tmp_path / "good.png", np.array([[0, 1]], np.uint8))
+    third = save(tmp_path / "third.png", np.array([[0, 1, 2]], np.uint8))
+    colour = save(tmp_path / "colour.png", np.array([[[0, 1, 2]]], np.uint8))
+    jpeg = save(tmp_path / "mask.jpg", np.full((8, 8), 128, np.uint8))
+    (tmp_path / "empty.png").write_bytes(b"")
+    masks.refuse_mixed(tmp_path, [good, third, colour, jpeg, tmp_path / "empty.png", tmp_path / "gone.png"])
+
+
 @given(arrays.arrays(st.sampled_from([np.uint8, np.uint16]), SHAPES))
 @example(np.arange(256, dtype=np.uint8).reshape(16, 16))
 @example(np.array([[0, 65535, *range(30000, 30020)]], np.uint16))
