@@ -70,29 +70,21 @@ def describe(source: Source, raw: Path, options: Options) -> Source:
     if options.mask_threshold is None:
         paths = [path for pair in layout.pairs if pair.images for path in pair.masks]
         masks.refuse_all_jpeg(paths)
-        masks.refuse_mixed(raw, () if exact else paths)
-    told = {
-        "title": raw.resolve().name,
-        "url": "",
-        **facts,
-        "labels": labels,
-        "notes": (*facts.get("notes", ()), *notes),
-    }
+        if not exact:
+            masks.refuse_mixed(raw, paths)
+    notes = (*facts.get("notes", ()), *notes)
+    told = {"title": raw.resolve().name, "url": "", **facts, "labels": labels, "notes": notes}
     told |= {key: text for key in ("licence", "citation") if (text := getattr(options, key)) is not None}
     told |= {"name": options.name or names.dataset_name(raw), "group": "patient" if options.patient else "none"}
     return sources.amended(source, told, place=str(raw / FACTS))
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
-    """A case a key, sorted by id: images without masks, masks without images and doubles included.
-
-    Raises as ``layouts.find`` and ``layouts.named`` do.
-    """
+    """A case a key, sorted by id: lone images, lone masks and doubles too. Raises as ``layouts.find`` and ``named``."""
     layout = _find(raw, options)
     labels, exact, _ = _labels(raw, options, layout)
     extra = {} if exact and options.mask_threshold is None else {"foreground": str(min(labels))}
-    spellings: dict[str, str] = {}
-    cases = []
+    cases, spellings = list[Case](), dict[str, str]()
     for name, pair in layouts.named(layout.pairs).items():
         paths = (*pair.images, *pair.masks)
         place = paths[0].relative_to(raw)
@@ -135,11 +127,9 @@ def phantom(raw: Path, *, patients: int, size: int, slices: int, seed: int, faul
 
 
 def _find(raw: Path, options: Options) -> layouts.Layout:
-    layout = layouts.find(raw, images=options.images, masks=options.masks, suffix=options.suffix)
-    paths = ((*pair.images, *pair.masks)[0].relative_to(raw) for pair in layout.pairs)
-    if options.split_from_path and not any(map(names.split_of, paths)):
-        raise UsageError(f"{raw}: no folder is called train, valid or test", remedy="Leave --split-from-path out")
-    return layout
+    return layouts.find(
+        raw, images=options.images, masks=options.masks, suffix=options.suffix, keep_split=options.split_from_path
+    )
 
 
 def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mapping[int, str], bool, tuple[str, ...]]:

@@ -82,12 +82,20 @@ class _Roles:
     declares: Path | None = None
 
 
-def find(raw: Path, *, images: str | None = None, masks: str | None = None, suffix: str | None = None) -> Layout:
+def find(
+    raw: Path,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    suffix: str | None = None,
+    keep_split: bool = False,
+) -> Layout:
     """The layout of the files below ``raw``: by the two globs where they are given, else by guessing.
 
     A glob is matched below ``raw`` regardless of case; without a ``/`` it is a file name in any folder; ``**`` stands
-    for any number of folders. ``suffix`` is what a mask's stem has beyond its image's. Raises UsageError for a glob
-    that matches nothing and for a tree that can be read in two ways, InputError where no layout or no pair is found.
+    for any number of folders. ``suffix`` is what a mask's stem has beyond its image's; ``keep_split`` says that folders
+    called train, valid and test are a split. Raises UsageError for a glob that matches nothing, for a tree that can be
+    read in two ways and for a split that is not there, InputError where no layout or no pair is found.
     """
     if not raw.is_dir():
         raise InputError(f"{raw}: is not a folder", remedy="Name the folder that holds images and masks with --raw")
@@ -97,7 +105,7 @@ def find(raw: Path, *, images: str | None = None, masks: str | None = None, suff
     if roles is None:
         raise _unrecognised(raw, listing)
     pairs, how = _paired(raw, roles, given or roles.suffixes)
-    notes = (f"{roles.note}; {how}.", *_passed_over(raw, listing, roles))
+    notes = (f"{roles.note}; {how}.", *_passed_over(raw, listing, roles), *_split(raw, roles, keep=keep_split))
     said = tuple(note.encode(errors="backslashreplace").decode() for note in notes)
     return Layout(pairs, said, roles.declares)
 
@@ -333,17 +341,27 @@ def _homes(raw: Path, items: Iterable[_Item], most: int = 3) -> str:
 
 
 def _passed_over(raw: Path, listing: files.Listing, roles: _Roles) -> list[str]:
-    """Notes on what was found and not used, counted, for nothing is dropped in silence; and on split folders."""
+    """Notes on what was found and not used, counted, for nothing is dropped in silence."""
     used = {item.path for item in (*roles.images, *roles.masks)}
     rest = (path for path in listing.files if path.suffix.casefold() in PICTURES and path not in used)
     unused = [_item(path, ()) for path in rest]
     notes = [f"Not used: {_homes(raw, unused)} ({_count(unused, 'picture file')})."] if unused else []
-    splits = sorted({split_of(item.path.relative_to(raw)) for item in roles.images} - {""})
-    if len(splits) > 1:
-        notes.append(f"The folders name a split ({', '.join(splits)}): --split-from-path keeps it.")
     for found, what in ((listing.links, "link"), (listing.unreadable, "unreadable folder")):
         notes += [f"Not followed: {_count(found, what)}, the first is {found[0].relative_to(raw)}."] if found else []
     return notes
+
+
+def _split(raw: Path, roles: _Roles, *, keep: bool) -> list[str]:
+    """A note on the split that folders name. Raises UsageError where it is to be kept, and none does."""
+    found = Counter(split_of(item.path.relative_to(raw)) for item in roles.images)
+    outside = found.pop("", 0)
+    if keep and not found:
+        raise UsageError(f"{raw}: no folder is called train, valid or test", remedy="Leave --split-from-path out")
+    said = f"split ({', '.join(sorted(found))})"
+    if not keep:
+        return [f"The folders name a {said}: --split-from-path keeps it."] if len(found) > 1 else []
+    left = f"; {outside} of {outside + found.total()} images lie in none of its folders: imagemask split places them"
+    return [f"The folders' {said} is kept{left * (outside > 0)}."]
 
 
 def _count(items: Collection[object], noun: str) -> str:

@@ -123,6 +123,7 @@ def test_keeps_the_split_of_the_path_if_asked(tmp_path):
     assert {name: case.split for name, case in kept.items()} == {name: name.split("+")[0] for name in kept}
     assert {case.split for case in kept.values()} == {"train", "valid", "test"}
     assert any("--split-from-path" in note for note in described(tmp_path).notes)
+    assert not any("--split-from-path" in note for note in described(tmp_path, split_from_path=True).notes)
 
 
 def test_refuses_to_keep_a_split_that_is_not_there(tmp_path):

@@ -315,6 +315,10 @@ def test_says_that_there_is_a_split(tmp_path):
     assert len(layouts.find(tmp_path).notes) == 1
     grow(tmp_path, "val/images/a.png", "val/masks/a.png")
     assert "(train, valid): --split-from-path" in layouts.find(tmp_path).notes[1]
+    assert layouts.find(tmp_path, keep_split=True).notes[1] == "The folders' split (train, valid) is kept."
+    grow(tmp_path, "more/images/a.png", "more/masks/a.png")
+    kept = layouts.find(tmp_path, keep_split=True).notes[1]
+    assert "is kept; 1 of 3 images lie in none of its folders: imagemask split places them." in kept
 
 
 def test_says_by_which_endings_it_pairs(tmp_path):

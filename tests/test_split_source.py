@@ -38,6 +38,9 @@ def test_patients_that_the_source_leaves_out_are_placed(tmp_path):
     dataset = Dataset(tmp_path).write(rows(**SHIPPED, x="", y="", z=""), pictures=False)
     report = split.split(dataset.folder, FLAT)
     assert (report.kept, report.drawn) == (6, 3)
+    assert report.notes[0].startswith(
+        "kept the split that the source ships for 6 patients, and placed 3 that it leaves out"
+    )
     assert SHIPPED.items() <= sets_of(dataset).items()
 
 

@@ -273,8 +273,13 @@ def _grouping(planned: Plan, request: Request, group: str, frame: pd.DataFrame) 
 def _history(planned: Plan, present: Assignment | None, kept: int, units: int) -> list[str]:
     said = []
     by = by_of(planned.column)
-    if kept and present is None:
-        said.append("kept the split that the source ships; --resplit draws another")
+    shipped = "kept the split that the source ships"
+    if kept and present is None and kept < units:
+        said.append(
+            f"{shipped} for {kept} {by}s, and placed {units - kept} that it leaves out; --resplit draws another"
+        )
+    elif kept and present is None:
+        said.append(f"{shipped}; --resplit draws another")
     elif kept and kept < units:
         said.append(f"kept {kept} {by}s where they were, and placed {units - kept} new ones")
     elif kept:
