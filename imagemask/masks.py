@@ -97,10 +97,18 @@ def cut(path: Path, threshold: int, value: int) -> Read:
     """A mask of any file: pixels whose brightest channel reaches ``threshold`` become ``value``.
 
     The flag ``mask_thresholded`` says that pixels other than black and the full value were there. Raises CaseError
-    ``label_values`` for a lossless mask of 0 and 1, of which a higher threshold would leave nothing.
+    ``label_values`` for a threshold that no pixel of the file's depth can reach, and for a lossless mask of 0 and 1, of
+    which a higher threshold would leave nothing.
     """
     grey = _grey(path)
-    top = int(grey.max(initial=0))
+    top, full = int(grey.max(initial=0)), int(np.iinfo(grey.dtype).max)
+    if threshold > full:
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds values up to {full}, all below the threshold of {threshold}: {histogram(grey)}",
+            file=path,
+            remedy=f"Give a --mask-threshold from 1 to {full}",
+        )
     if top == 1 < threshold and not images.is_jpeg(path):
         raise CaseError(
             "label_values",
@@ -108,7 +116,7 @@ def cut(path: Path, threshold: int, value: int) -> Read:
             file=path,
             remedy="Build masks of 0 and 1 without --mask-threshold",
         )
-    soft = bool(np.any((grey != 0) & (grey != np.iinfo(grey.dtype).max)))
+    soft = bool(np.any((grey != 0) & (grey != full)))
     return _filled(grey >= threshold, value), ("mask_thresholded",) if soft else ()
 
 

@@ -89,6 +89,16 @@ def test_a_threshold_that_would_empty_a_mask_of_0_and_1_is_refused():
     assert not written(masks.cut, np.zeros((4, 4), np.uint8), 128, 1)[0].any()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_threshold_beyond_the_file_s_depth_is_refused_with_the_range(suffix):
+    code, reason = code_of(masks.cut, disc(), 256, 1, suffix=suffix)
+    assert code == "label_values"
+    assert "holds values up to 255, all below the threshold of 256: " in reason
+    with pytest.raises(CaseError, match="from 1 to 255"):
+        written(masks.cut, np.zeros((4, 4), np.uint8), 300, 1)
+    assert written(masks.cut, disc().astype(np.uint16) * 257, 300, 1)[0].any()
+
+
 def test_a_threshold_is_in_the_units_of_the_file():
     mask = np.array([[0, 300, 40000]], np.uint16)
     assert written(masks.cut, mask, 301, 1)[0].tolist() == [[0, 0, 1]]
