@@ -281,6 +281,84 @@ def test_another_recipe_is_refused_naming_the_fields(tmp_path):
     assert fakes.tree(tmp_path / "out") == before
 
 
+class TestAfterAFailure:
+    """A first attempt of another recipe, which has made no pair."""
+
+    @pytest.fixture
+    def raw(self, tmp_path, fake):
+        raw = fakes.raw_folder(tmp_path, names=tuple("abcde"))
+        fakes.run(raw, tmp_path / "whole", size=16)
+        fake.raises.update(dict.fromkeys("abcde", ValueError("no")))
+        with pytest.raises(InputError, match="not one pair"):
+            fakes.run(raw, tmp_path / "out")
+        fake.raises.clear()
+        return raw
+
+    def same(self, tmp_path):
+        return fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "whole")
+
+    def test_what_corrects_it_is_built_in_its_place(self, raw, tmp_path):
+        assert fakes.run(raw, tmp_path / "out", size=16).left == ()
+        assert self.same(tmp_path)
+
+    def test_so_it_is_after_masks_that_were_empty(self, tmp_path):
+        raw = fakes.raw_folder(tmp_path, empty=(0, 1, 2))
+        with pytest.raises(InputError, match="not one pair"):
+            fakes.run(raw, tmp_path / "out")
+        assert fakes.run(raw, tmp_path / "out", keep_empty=True).merged.counts.pairs == 9
+
+    def test_and_where_it_has_fewer_cases(self, raw, tmp_path):
+        (raw / "a.mask.npy").unlink()
+        assert fakes.run(raw, tmp_path / "out", size=16).merged.counts.built == 4
+        assert not list((tmp_path / "out").rglob("a*"))
+
+    def test_and_where_taking_its_place_was_killed(self, raw, tmp_path, monkeypatch):
+        def killed(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fragments, "write_plan", killed)
+            with pytest.raises(KeyboardInterrupt):
+                fakes.run(raw, tmp_path / "out", size=16)
+        with pytest.raises(InputError, match="5 of 5 cases have no fragment yet"):
+            build.merge(tmp_path / "out")
+        fakes.run(raw, tmp_path / "out", size=16)
+        assert self.same(tmp_path)
+
+    def test_shards_take_its_place_too(self, raw, tmp_path):
+        for number in (1, 2):
+            fakes.run(raw, tmp_path / "out", How(workers=1, shard=(number, 2)), size=16)
+        build.merge(tmp_path / "out")
+        assert self.same(tmp_path)
+
+    def test_but_never_while_another_shard_is_at_work(self, raw, tmp_path):
+        home = tmp_path / "out" / "fragments"
+        before = fakes.tree(tmp_path / "out")
+        with files.lock(home / ".lock", shared=True), files.lock(home / ".lock-1-of-2"):
+            for how in (How(workers=1, shard=(2, 2)), How(workers=1)):
+                with pytest.raises(UsageError, match="another run is working"):
+                    fakes.run(raw, tmp_path / "out", how, size=16)
+        assert fakes.tree(tmp_path / "out") == before
+
+    def test_nor_once_a_shard_has_made_a_pair(self, raw, tmp_path):
+        fakes.run(raw, tmp_path / "out", How(workers=1, shard=(2, 2)))
+        for how in (How(workers=1, shard=(1, 2)), How(workers=1)):
+            with pytest.raises(UsageError, match="another recipe: size is none, asked for 16"):
+                fakes.run(raw, tmp_path / "out", how, size=16)
+
+
+def test_a_dataset_of_which_nothing_can_be_read_any_more_is_no_failure(tmp_path, fake):
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    fake.raises.update(dict.fromkeys("abc", ValueError("no")))
+    for name in "abc":
+        fakes.write_case(raw, name, *fakes.blob(seed=ord(name)))
+    with pytest.raises(InputError, match="not one pair"):
+        fakes.run(raw, tmp_path / "out")
+    with pytest.raises(UsageError, match="another recipe"):
+        fakes.run(raw, tmp_path / "out", size=16)
+
+
 def test_another_format_is_refused(tmp_path, monkeypatch):
     raw = fakes.raw_folder(tmp_path)
     fakes.run(raw, tmp_path / "out")
@@ -536,16 +614,18 @@ def test_a_name_that_a_file_system_cannot_take_is_quarantined(tmp_path):
     assert (note.code, note.stage) == ("name_too_long", "write")
 
 
-def test_nothing_built_is_an_error_that_points_to_the_reasons(tmp_path, fake):
-    raw = fakes.raw_folder(tmp_path)
-    fake.raises.update(dict.fromkeys("abc", ValueError("no")))
-    with pytest.raises(InputError, match=r"not one pair was built from 3 cases. .*quarantine.csv says why"):
-        fakes.run(raw, tmp_path / "out")
-    assert len((tmp_path / "out" / "quarantine.csv").read_text().splitlines()) == 4
+def test_nothing_built_is_an_error_that_names_the_first_reason_and_counts_the_others(tmp_path, fake):
+    fake.raises.update(dict.fromkeys("bc", CaseError("bad_affine", "it lies askew", remedy="Turn it")))
+    fake.raises["c"] = ValueError("no")
+    empty = fakes.raw_folder(tmp_path, empty=(0, 1, 2))
+    told = r"not one pair was built from 3 cases: 2 quarantined, 3 without foreground \(quarantine\.csv\), "
+    told += r"the first is b: b\.npy: it lies askew \[bad_affine\]\. Turn it$"
+    with pytest.raises(InputError, match=told):
+        fakes.run(empty, tmp_path / "out")
+    assert len((tmp_path / "out" / "quarantine.csv").read_text().splitlines()) == 3
     fake.raises.clear()
-    empty = fakes.raw_folder(tmp_path / "empty", empty=(0, 1, 2))
-    with pytest.raises(InputError, match="No mask has any foreground"):
-        fakes.run(empty, tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"3 cases\. No mask has any foreground as it is written\. --keep-empty keeps"):
+        fakes.run(empty, tmp_path / "out")
 
 
 def test_a_file_that_changes_while_it_is_read_is_quarantined(tmp_path, fake, monkeypatch):

@@ -77,6 +77,21 @@ def test_killed_at_a_rename_and_run_again(workspace, hooks, commands, after, num
         assert [path for path in found if found[path] != expected[path]] == [], f"after a kill at rename {at}"
 
 
+def test_killed_after_an_attempt_that_made_nothing(workspace, hooks):
+    """What corrects it is built in its place, and ends as if it had been the first."""
+    whole = fresh(workspace, "whole")
+    _, total = crash.run(hooks, whole, BUILD)
+    for at in (1, 2, *kills(3, total, 5, seed=6)):
+        here = fresh(workspace, "killed")
+        failed, _ = crash.run(hooks, here, "build lung-tumor --crop 16")
+        assert (failed.returncode, "[crop_too_large]" in failed.stderr) == (4, True), failed.stderr
+        killed, _ = crash.run(hooks, here, BUILD, at=at)
+        assert killed.returncode == -signal.SIGKILL, f"was not killed at rename {at}: {killed.stderr}"
+        again, _ = crash.run(hooks, here, BUILD)
+        assert again.returncode == 0, f"after a kill at rename {at}: {again.stderr}"
+        assert fakes.tree(here / "datasets") == fakes.tree(whole / "datasets"), f"after a kill at rename {at}"
+
+
 def rest(commands, here):
     """What a person runs after a crash: the command that was stopped, and those that follow it."""
     if commands[-1] != REPLACE:

@@ -286,6 +286,24 @@ def test_regions_of_nnunet_are_refused_until_the_values_have_names(tmp_path):
     assert described(raw).labels == {1: "edema", 2: "core"}
 
 
+@pytest.mark.parametrize("told", [{"mask_threshold": 128}, {"labels": "cyst", "mask_threshold": 101}])
+def test_where_all_masks_come_out_empty_the_options_are_doubted(told, tmp_path):
+    raw = pair(tmp_path / "raw", mask=[[0, 100], [0, 100]])
+    doubt = " and ".join(f"--{name.replace('_', '-')} {value}" for name, value in told.items())
+    with pytest.raises(InputError, match=rf"from 1 case\. No mask .* Is it the right {doubt}\? --keep-empty"):
+        testing.run("folder", raw, tmp_path / "out", How(workers=1), options=told)
+
+
+def test_what_a_build_advises_can_be_done_at_once(tmp_path):
+    raw = pair(tmp_path / "raw", mask=[[0, 1], [2, 0]])
+    with pytest.raises(
+        InputError, match=r"1 quarantined .*first is a: masks/a\.png: .*Declare several classes with --labels"
+    ):
+        testing.run("folder", raw, tmp_path / "out", How(workers=1))
+    built = testing.run("folder", raw, tmp_path / "out", How(workers=1), options={"labels": "1=a,2=b"})
+    assert built.merged.counts.built == 1
+
+
 def test_jpeg_masks_are_refused_before_work_and_built_with_a_threshold(tmp_path):
     y, x = np.mgrid[:40, :40]
     disc = ((y - 18) ** 2 + (x - 20) ** 2 < 90) * 255

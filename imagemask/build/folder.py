@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from imagemask import files
+from imagemask import files, manifest
 from imagemask.build import fragments
 from imagemask.build.case import IMAGES, MASKS, remove_pictures
 from imagemask.build.fragments import LOCK, Plan
@@ -15,8 +16,9 @@ from imagemask.errors import InputError, UsageError
 def open_(dataset: Path, plan: Plan, shard: tuple[int, int], held: ExitStack) -> tuple[str, ...]:
     """Make ``dataset`` ready for a build of ``plan``; ``held`` keeps its locks. The cases that have left the source.
 
-    What was built of those is removed. Raises UsageError where the folder is not ours, holds another recipe, or another
-    run is working in it; InputError where it cannot be written.
+    What was built of those is removed. A build of another recipe that has made nothing is forgotten. Raises UsageError
+    where the folder is not ours, holds another recipe, or another run is working in it; InputError where it cannot be
+    written.
     """
     refuse_foreign(dataset)
     for name in (IMAGES, MASKS, fragments.FOLDER):
@@ -24,11 +26,14 @@ def open_(dataset: Path, plan: Plan, shard: tuple[int, int], held: ExitStack) ->
     home = dataset / fragments.FOLDER
     number, shards = shard
     held.enter_context(files.lock(home / LOCK, shared=shards > 1))
-    if shards > 1:
-        held.enter_context(files.lock(home / f"{LOCK}-{number}-of-{shards}"))
-        _refuse_other_shards(home, shards)
+    # The plan's lock comes before a shard's: whoever holds one of those meanwhile has agreed to the plan that is there.
     with files.lock(home / f"{LOCK}-plan", wait=True):
-        return _agree(dataset, plan, alone=shards == 1)
+        others = [path for path in home.glob(f"{LOCK}-*-of-*") if path.name != f"{LOCK}-{number}-of-{shards}"]
+        if shards > 1:
+            held.enter_context(files.lock(home / f"{LOCK}-{number}-of-{shards}"))
+            # Two divisions of one source have cases in common.
+            _refuse_busy(path for path in others if not path.name.endswith(f"-of-{shards}"))
+        return _agree(dataset, plan, others, alone=shards == 1)
 
 
 def refuse_foreign(dataset: Path) -> None:
@@ -46,25 +51,30 @@ def refuse_foreign(dataset: Path) -> None:
             )
 
 
-def _refuse_other_shards(home: Path, shards: int) -> None:
-    """Two divisions of one source have cases in common."""
-    for path in home.glob(f"{LOCK}-*-of-*"):
-        if not path.name.endswith(f"-of-{shards}"):
-            with files.lock(path):  # held where a run of another division is working
-                continue
+def _refuse_busy(locks: Iterable[Path]) -> None:
+    """Raises UsageError where a run holds one of ``locks``."""
+    for path in locks:
+        with files.lock(path):
+            continue
 
 
-def _agree(dataset: Path, plan: Plan, *, alone: bool) -> tuple[str, ...]:
-    """Hold ``plan`` against the one that is there, and put it in its place."""
+def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) -> tuple[str, ...]:
+    """Hold ``plan`` against the one that is there, and put it in its place. ``others`` are locks of other shards."""
     if not (dataset / fragments.FOLDER / fragments.PLAN).is_file():
         fragments.write_plan(dataset, plan)
         return ()
     old = fragments.read_plan(dataset)
     if found := fragments.differences(old, plan):
-        raise UsageError(
-            f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
-            remedy="Give --replace to build it anew, or another --out",
-        )
+        _refuse_busy(others)  # first: none of them can make a pair after we have looked for pairs
+        if _holds_pairs(dataset, old):
+            raise UsageError(
+                f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
+                remedy="Give --replace to build it anew, or another --out",
+            )
+        for case in old.cases:  # before the plan: killed between, this is a build that has not tried them yet
+            fragments.forget(dataset, case)
+        fragments.write_plan(dataset, plan)
+        return ()
     left, new = sorted(set(old.cases) - set(plan.cases)), sorted(set(plan.cases) - set(old.cases))
     if not alone and (left or new):
         seen = f"{(left + new)[0]} is {'missing' if left else 'new'} here"
@@ -78,3 +88,9 @@ def _agree(dataset: Path, plan: Plan, *, alone: bool) -> tuple[str, ...]:
     if old != plan:
         fragments.write_plan(dataset, plan)
     return tuple(left)
+
+
+def _holds_pairs(dataset: Path, plan: Plan) -> bool:
+    """Whether a build of ``plan`` has made anything that another recipe must not be mixed with."""
+    made = (fragments.read(dataset, case) for case in plan.cases)
+    return (dataset / manifest.MANIFEST).exists() or any(fragment and fragment.rows for fragment in made)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagemask import card, files, manifest
+from imagemask import card, files, manifest, names
 from imagemask.build import fragments
 from imagemask.build.case import IMAGES, MASKS
 from imagemask.build.fragments import FORMAT, Fragment, Plan, Quarantine
@@ -68,12 +68,7 @@ def merge(dataset: Path) -> Merged:
     sum_ = _add_up(dataset, plan)
     _write_quarantine(dataset, sum_)
     if not sum_.pairs:  # before anything that an earlier build has made is touched
-        raise InputError(
-            f"{dataset}: not one pair was built from {len(plan.cases)} cases",
-            remedy=f"{dataset / manifest.QUARANTINE} says why"
-            if sum_.quarantined
-            else "No mask has any foreground: is it the right --labels? --keep-empty keeps empty pairs",
-        )
+        raise _nothing_built(dataset, plan, sum_)
     removed = _remove_unnamed(dataset, plan, sum_)
     frame, unassigned = _write_manifest(dataset, sum_)
     counts = sum_.counts(len(plan.cases))
@@ -92,6 +87,22 @@ def merge(dataset: Path) -> Merged:
         unassigned=unassigned,
         stale=_is_stale(dataset),
         notes=card.notes(dataset),
+    )
+
+
+def _nothing_built(dataset: Path, plan: Plan, sum_: _Sum) -> InputError:
+    """Why there is nothing: the first case that was quarantined, with its remedy; else that all masks are empty."""
+    what = f"{dataset}: not one pair was built from {names.counted(len(plan.cases), 'case')}"
+    if sum_.quarantined:
+        case, note = sum_.quarantined[0]
+        counts = f"{len(sum_.quarantined)} quarantined" + f", {sum_.empty} without foreground" * (sum_.empty > 0)
+        first = f"{case}: {note.file}: {note.reason} [{note.code}]"
+        return InputError(f"{what}: {counts} ({manifest.QUARANTINE}), the first is {first}", remedy=note.remedy)
+    given = {name: plan.recipe.options.get(name) for name in ("labels", "mask_threshold")}
+    asked = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value is not None]
+    doubt = f" Is it the right {' and '.join(asked)}?" if asked else ""
+    return InputError(
+        what, remedy=f"No mask has any foreground as it is written.{doubt} --keep-empty keeps empty pairs"
     )
 
 
