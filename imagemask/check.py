@@ -102,7 +102,7 @@ def check(
     ``raw`` is a folder or an archive. One that lies unpacked is checked as what it holds; one that does not is listed,
     and held against what its publisher says. Writes nothing. ``progress`` is called with the number of cases that were
     opened, and of all that will be. Raises UsageError for a name that nobody registered, and for options that are wrong
-    or exclude one another.
+    or exclude one another, or that are missing where they alone tell what these files mean.
     """
     generator = registry.load(name)
     options = options if isinstance(options, Options) else from_options(generator.Options, options or {})
