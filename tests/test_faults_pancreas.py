@@ -190,6 +190,14 @@ def mirrored(axis):
     return volume(LABEL, array=lambda stored: np.flip(stored, axis))
 
 
+def transposed(stored):
+    return stored.swapaxes(0, 1)
+
+
+def quarter_turn(stored):
+    return np.rot90(stored)
+
+
 def leaning(affine):
     """The label's affine where the gantry was tilted: y goes with z (RAS, so y runs the other way)."""
     changed = affine.copy()
@@ -336,6 +344,16 @@ FAULTS = [
         arguments=("--label-orientation", "none"),
     ),
     pancreas("P31 upside down", mirrored(1), Quarantined("orientation_suspect", LABEL, "with its rows reversed")),
+    pancreas(
+        "P31 transposed",
+        volume(LABEL, array=transposed),
+        Quarantined("orientation_suspect", LABEL, "with its rows and columns swapped, then rows and columns reversed"),
+    ),
+    pancreas(
+        "P31 turned",
+        volume(LABEL, array=quarter_turn),
+        Quarantined("orientation_suspect", LABEL, "with its rows and columns swapped, then "),
+    ),
     pancreas(
         "P32 both",
         lambda scene: (scene.raw / LABELS / "label0001.nii").write_bytes(

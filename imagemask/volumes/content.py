@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ from numpy.typing import NDArray
 from imagemask.errors import CaseError
 from imagemask.types import Deferred
 
-ENOUGH = 0.5
-"""Above this share of its voxels in the right range, a label is not doubted."""
-MUCH_BETTER = 0.3
-"""A mirrored label must win by this share, or the image is just unusual."""
+ENOUGH = 0.8
+"""Above this share of its voxels in the right range a label is not doubted, and moved elsewhere it must have as much.
+
+Of 31 real patients of Pancreas-CT, in pictures that were clipped at 0 HU, 91 to 100 % of the label lie in the range.
+"""
+MUCH_BETTER = 0.2
+"""A label must win by this share where it is moved, or the image is just unusual. None of those 31 wins by 0.01.
+
+Not every wrong one is found, for most of an abdomen is soft tissue: transposed, 18 of the 31 are.
+"""
 _SAMPLES = 5
 _AXES = ("slices", "rows", "columns")
 
+_Move = tuple[bool, bool, bool, bool]
+"""Whether rows and columns are swapped; and whether slices, rows and columns are reversed after that."""
 Images = Sequence[Deferred]
 
 
@@ -29,8 +38,8 @@ def sample(
     """Decode a few outlined slices and look at what is outlined; they are returned, to be used and not decoded again.
 
     ``masks`` is (slices, rows, columns), ``hounsfield`` the range of what the label outlines. The flags are
-    ``empty_label``, and ``label_off_range`` where less than half of it lies in that range. Raises CaseError
-    ``orientation_suspect`` where it would if the label (``file``) were mirrored.
+    ``empty_label``, and ``label_off_range`` where less than ENOUGH of it lies in that range. Raises CaseError
+    ``orientation_suspect`` where it would if the label (``file``) were mirrored, transposed or turned.
     """
     filled = np.flatnonzero(masks.any(axis=(1, 2)))
     if not filled.size:
@@ -40,15 +49,14 @@ def sample(
     share = _share(decoded, masks, hounsfield)
     if share >= ENOUGH:
         return decoded, ()
-    best, axes = max((_mirrored(images, masks, chosen, hounsfield, flips), flips) for flips in _flips())
-    if best >= share + MUCH_BETTER:
+    best, move = _elsewhere(images, masks, chosen, hounsfield)
+    if best >= max(ENOUGH, share + MUCH_BETTER):
         low, high = hounsfield
-        mirror = " and ".join(name for name, flip in zip(_AXES, axes, strict=True) if flip)
         raise CaseError(
             "orientation_suspect",
-            f"{share:.0%} of the sampled label lies on {low} to {high} HU, {best:.0%} would with its {mirror} reversed",
+            f"{share:.0%} of the sampled label lies on {low} to {high} HU, {best:.0%} would with its {_in_words(move)}",
             file=file,
-            remedy="Look at the label over its image, and correct its header",
+            remedy="Look at the label over its image, and correct its header, or how its voxels are stored",
         )
     return decoded, ("label_off_range",)
 
@@ -64,21 +72,35 @@ def _odd(seen: NDArray[Any]) -> bool:
     return bool(lowest >= 0 or lowest == seen.max())
 
 
-def _flips() -> list[tuple[bool, bool, bool]]:
-    return [(z, y, x) for z, y, x in product((False, True), repeat=3) if z or y or x]
+def _moves(plane: tuple[int, ...]) -> list[_Move]:
+    """Every other way to lay a label on slices of this shape, the simplest first: what is square can be transposed."""
+    both = (False, True)
+    moves = product(both if plane[0] == plane[1] else (False,), both, both, both)
+    return sorted(((swap, z, y, x) for swap, z, y, x in moves if swap or z or y or x), key=sum)
 
 
-def _mirrored(
-    images: Images,
-    masks: NDArray[Any],
-    chosen: NDArray[Any],
-    hounsfield: tuple[int, int],
-    flips: tuple[bool, bool, bool],
-) -> float:
-    """The share that a label mirrored along ``flips`` would have."""
-    turned = np.flip(masks, tuple(axis for axis, flip in enumerate(flips) if flip))
-    places = len(images) - 1 - chosen if flips[0] else chosen
-    return _share({int(index): np.asarray(images[index]) for index in places}, turned, hounsfield)
+def _in_words(move: _Move) -> str:
+    swap, *flips = move
+    backwards = " and ".join(name for name, flip in zip(_AXES, flips, strict=True) if flip)
+    words = ("rows and columns swapped" if swap else "", f"{backwards} reversed" if backwards else "")
+    return ", then ".join(filter(None, words))
+
+
+def _elsewhere(
+    images: Images, masks: NDArray[Any], chosen: NDArray[Any], hounsfield: tuple[int, int]
+) -> tuple[float, _Move]:
+    """The largest share that the label would have if it were moved, and by which move."""
+    orders = [
+        {int(index): np.asarray(images[index]) for index in places} for places in (chosen, len(images) - 1 - chosen)
+    ]
+    tried = ((_share(orders[move[1]], _moved(masks, move), hounsfield), move) for move in _moves(masks.shape[1:]))
+    return max(tried, key=itemgetter(0))
+
+
+def _moved(masks: NDArray[Any], move: _Move) -> NDArray[Any]:
+    swap, *flips = move
+    turned = masks.swapaxes(1, 2) if swap else masks
+    return np.flip(turned, tuple(axis for axis, flip in enumerate(flips) if flip))
 
 
 def _share(planes: Mapping[int, NDArray[Any]], masks: NDArray[Any], hounsfield: tuple[int, int]) -> float:
