@@ -261,6 +261,52 @@ def test_no_damage_ends_in_anything_but_a_case_error(tmp_path, damages, cut, syn
         np.asarray(open_stack([path]).images[0])
 
 
+PRIVATE = "1.3.12.2.1107.5.9.1"
+
+
+def of_private_class(path: Path, *, name: str, part: float = 1) -> None:
+    """A file shipped with pydicom, of a SOP class that GDCM refuses to read; of its code stream only a ``part``."""
+    dataset = pydicom.dcmread(SHIPPED / name)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = PRIVATE
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([frame[: int(len(frame) * part) // 2 * 2]])
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("name", ["693_J2KI.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])
+def test_what_simpleitk_refuses_and_pydicom_decodes_is_sound(path, name):
+    of_private_class(path, name=name)
+    assert np.array_equal(np.asarray(image(path)), np.asarray(image(SHIPPED / name)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(part=st.floats(0.01, 0.995), name=st.sampled_from(["693_J2KI.dcm", "MR_small_RLE.dcm"]))
+def test_what_simpleitk_refuses_is_never_padded_either(tmp_path, part, name):
+    of_private_class(tmp_path / "1.dcm", name=name, part=part)
+    assert refusal(lambda: np.asarray(image(tmp_path / "1.dcm"))).code == "damaged_pixels"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(seed=st.integers(0, 999), rows=st.integers(6, 12), columns=st.integers(6, 12), slope=st.sampled_from([1.0, 2.0]))
+def test_a_tiny_compressed_picture_is_sound(tmp_path, seed, rows, columns, slope):
+    stored = np.random.default_rng(seed).integers(0, 4000, (rows, columns)).astype(np.uint16)
+    path = tmp_path / "1.dcm"
+    write_dicom(path, stored, slice_at(0, slope=slope, intercept=-1024.0, syntax=RLE))
+    assert np.array_equal(np.asarray(image(path)), stored * slope - 1024)
+
+
+def test_a_run_that_is_too_long_is_damage_that_pydicom_only_remarks_on(path):
+    of_private_class(path, name="MR_small_RLE.dcm")
+    dataset = pydicom.dcmread(path)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    second = int.from_bytes(frame[8:12], "little")  # the offset of the second segment, and two zeros before its runs
+    dataset.PixelData = encapsulate([frame[:second] + b"\xff\x00" + frame[second:]])
+    dataset.save_as(path)
+    error = refusal(lambda: np.asarray(image(path)))
+    assert (error.code, error.file) == ("damaged_pixels", path)
+    assert "GDCM" in error.reason, "the words of the decoder that was asked first"
+
+
 def test_a_stream_that_claims_more_than_memory_is_damaged_and_stops_no_build(tmp_path, monkeypatch):
     def huge(_):
         raise MemoryError

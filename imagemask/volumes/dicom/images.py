@@ -2,12 +2,14 @@
 
 Uncompressed pixels are read straight from the file, because GDCM fills what a shortened PixelData element lacks with
 whatever is in memory, and says nothing. Compressed ones go through SimpleITK, which applies the rescale by itself; what
-it cannot decode goes to pydicom and its plug-ins, which do not. Either way it is applied exactly once.
+it cannot decode, or refuses, goes to pydicom and its plug-ins, which do not. Either way it is applied exactly once.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,9 @@ _PLUGINS = dict.fromkeys((_JPEG + end for end in ("201", "202", "203")), "pylibj
 _ANY_PLUGIN = "python-gdcm"
 _ENHANCED = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 _ITEM, _END_OF_ITEMS = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_END_OF_STREAM = b"\xff\xd9"
+_TOO_LONG = "The decoded RLE segment contains non-conformant padding"
+"""What pydicom only remarks on: lengths that were damaged add up to too much as often as to too little."""
 _RESULTS = (np.int16, np.int32, np.int64)
 _ADDRESS = re.compile(r"\(0x[0-9a-f]+\)")
 """ITK's messages hold memory addresses; what is written down must be the same in every run."""
@@ -236,6 +241,7 @@ def _with_pydicom(image: DicomImage) -> NDArray[Any]:
 
     try:
         with quiet():
+            warnings.filterwarnings("error", message=_TOO_LONG)
             stored = dcmread(image.path).pixel_array
     except MemoryError as error:  # of a damaged stream that claims a huge picture: no cause that would stop a build
         raise _damaged(image.path, error) from None
@@ -255,8 +261,29 @@ def _with_simpleitk(image: DicomImage) -> NDArray[Any]:
         reader.SetFileName(str(image.path))
         values: NDArray[Any] = SimpleITK.GetArrayFromImage(reader.Execute())
     except (RuntimeError, UnicodeError) as error:
-        raise _damaged(image.path, error) from error
+        return _refused_by_simpleitk(image, error)
     return values.reshape(image.shape).astype(image.dtype, copy=False)
+
+
+def _refused_by_simpleitk(image: DicomImage, error: Exception) -> NDArray[Any]:
+    """Pixels in HU of what pydicom decodes all the same: GDCM refuses tiny pictures, and files of a private SOP class.
+
+    Raises CaseError ``damaged_pixels`` with the words of ``error`` where pydicom does not.
+    """
+    if image.syntax == _RLE or _ends_as_told(image.path):
+        with suppress(CaseError):
+            return _rescaled(image, _with_pydicom(image))
+    raise _damaged(image.path, error) from error
+
+
+def _ends_as_told(path: Path) -> bool:
+    """Whether a stream of the JPEG family is there to its last marker: pydicom's plug-ins may fill up what is not."""
+    from pydicom import dcmread
+    from pydicom.encaps import get_frame
+
+    with quiet(), suppress(Exception):
+        return get_frame(dcmread(path).PixelData, 0, number_of_frames=1).rstrip(b"\0").endswith(_END_OF_STREAM)
+    return False
 
 
 def _rescaled(image: DicomImage, stored: NDArray[Any]) -> NDArray[Any]:
