@@ -260,8 +260,13 @@ FAULTS = [
     pancreas("P9 the same", second(f"{STUDY}/Again-1", slices=8, uid=""), Built("duplicate_dropped")),
     pancreas(
         "P10",
+        packed_as("1.2.840.10008.1.2.4.202"),
+        Quarantined("undecodable_syntax", THIRD, "1.2.4.202Try: pip install pylibjpeg pylibjpeg-openjpeg; or"),
+    ),
+    pancreas(
+        "P10 by nothing",
         packed_as("1.2.840.10008.1.2.4.92"),
-        Quarantined("undecodable_syntax", THIRD, "transfer syntax 1.2.840.10008.1.2.4.92Try: pip install"),
+        Quarantined("undecodable_syntax", THIRD, "1.2.4.92Try: convert the files to an uncompressed syntax"),
     ),
     pancreas(
         "P11 file", data(THIRD, lambda content: content[:-100]), Quarantined("truncated_pixels", THIRD, "found 1948")

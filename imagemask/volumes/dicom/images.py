@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 _RLE, _JPEG = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4."
 SIMPLEITK_DECODES = frozenset({_RLE, *(_JPEG + end for end in ("50", "51", "57", "70", "80", "81", "90", "91"))})
 """RLE, JPEG, JPEG-LS and JPEG 2000."""
-_PLUGINS = dict.fromkeys((_JPEG + end for end in ("201", "202", "203")), "pylibjpeg pylibjpeg-openjpeg")
-_ANY_PLUGIN = "python-gdcm"
 _ENHANCED = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 _ITEM, _END_OF_ITEMS = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _END_OF_STREAM = b"\xff\xd9"
 _TOO_LONG = "The decoded RLE segment contains non-conformant padding"
 """What pydicom only remarks on: lengths that were damaged add up to too much as often as to too little."""
 _RESULTS = (np.int16, np.int32, np.int64)
+_PACKAGE = re.compile(r"[\w-]+(?=>=)")
+"""In pydicom's words of what a plug-in lacks: ``pylibjpeg - requires pylibjpeg>=2.0 and pylibjpeg-openjpeg>=2.0``."""
+_UNCOMPRESSED = "convert the files to an uncompressed syntax (gdcmconv --raw, dcmdjpeg), or fetch them so"
 _ADDRESS = re.compile(r"\(0x[0-9a-f]+\)")
 """ITK's messages hold memory addresses; what is written down must be the same in every run."""
 
@@ -205,24 +206,27 @@ def _require_fragments(header: Header, offset: int, length: int) -> None:
 def _require_decoder(image: DicomImage) -> None:
     if image.syntax in NATIVE or image.syntax in SIMPLEITK_DECODES:
         return
-    if not _pydicom_decodes(image.syntax):
-        plugin = _PLUGINS.get(image.syntax, _ANY_PLUGIN)
+    decodes, packages = _pydicom_decodes(image.syntax)
+    if not decodes:
         raise CaseError(
             "undecodable_syntax",
-            f"no decoder is installed for transfer syntax {image.syntax}",
+            f"no decoder is {'installed' if packages else 'known'} for transfer syntax {image.syntax}",
             file=image.path,
-            remedy=f"Try: pip install {plugin}; or convert the files to an uncompressed syntax",
+            remedy=f"Try: pip install {packages}; or {_UNCOMPRESSED}" if packages else f"Try: {_UNCOMPRESSED}",
         )
 
 
-def _pydicom_decodes(syntax: str) -> bool:
+def _pydicom_decodes(syntax: str) -> tuple[bool, str]:
+    """Whether pydicom decodes ``syntax``; and the packages with which it would, or none."""
     from pydicom.pixels.decoders.base import get_decoder
 
     try:
         with quiet():
-            return get_decoder(syntax).is_available
-    except (NotImplementedError, ValueError):  # a syntax that pydicom does not know
-        return False
+            decoder = get_decoder(syntax)
+            lacks = decoder.missing_dependencies
+            return decoder.is_available, " ".join(_PACKAGE.findall(lacks[-1])) if lacks else ""
+    except (NotImplementedError, ValueError):
+        return False, ""
 
 
 def _from_file(image: DicomImage) -> NDArray[Any]:
