@@ -1,8 +1,9 @@
 """NIH Pancreas-CT: CT series in DICOM, with the pancreas outlined in one NIfTI label a patient.
 
 Series are found by their headers in whatever folders they lie, and named by PatientID (``PANCREAS_0001``), or by the
-folder of that name where it is blank. ``label0001.nii.gz`` (or ``.nii``) may lie anywhere below the source. Slices are
-taken in order of position, and the label is laid on them by both affines; its origin is not reliable, and only noted.
+folder of that name where it is blank; capitals do not matter. ``label0001.nii.gz`` (or ``.nii``) may lie anywhere below
+the source. Slices are taken in order of position, and the label is laid on them by both affines; its origin is not
+reliable, and only noted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ SOFT_TISSUE = (-50, 250)
 """HU between which nearly all of a pancreas lies; raw-formats.md P31."""
 _LABEL = re.compile(r"label[_-]?0*(\d{1,6})\.nii(?:\.gz)?", re.IGNORECASE)
 _PATIENT = re.compile(r"pancreas[_-]?0*(\d{1,6})", re.IGNORECASE)
-_FOLDER = re.compile(r"(?:PANCREAS[_-]?|pancreas_)(\d{4})")  # and not the folder of a series, Pancreas-99667
+_FOLDER = re.compile(r"(?!Pancreas-)(?i:pancreas)[_-]?(\d{4})")
+"""In any letters, as a PatientID; but not the folder of a series, Pancreas-99667, whose number may be a short one."""
 
 
 class Options(types.Options):

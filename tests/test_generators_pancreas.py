@@ -201,6 +201,10 @@ def test_a_slice_knows_its_file(tmp_path):
         ("Pancreas-CT/PANCREAS_0012/x/Pancreas-9966", "PANCREAS_0012"),
         ("manifest-1599750808610/Pancreas-CT/PANCREAS-0007", "PANCREAS_0007"),
         ("pancreas_0003/x", "PANCREAS_0003"),
+        ("Pancreas_0003/x", "PANCREAS_0003"),
+        ("Pancreas0003", "PANCREAS_0003"),
+        ("pancreas-0003", "PANCREAS_0003"),
+        ("Pancreas-0003", ""),
         ("1.2.826.0.1/Pancreas-9966", ""),
         ("Pancreas-CT", ""),
         (".", ""),
@@ -228,6 +232,15 @@ def test_a_blank_patient_is_named_by_the_folder(tmp_path):
     write_label(tmp_path)
     case, _ = only_case(pancreas, tmp_path)
     assert (case.id, case.flags) == ("PANCREAS_0001", ("patient_from_folder",))
+
+
+@pytest.mark.parametrize("name", ["PANCREAS_000{}", "Pancreas_000{}", "pancreas_000{}"])
+def test_patients_whose_series_lie_in_folders_of_one_name_are_told_apart(tmp_path, name):
+    for number in (1, 2, 3):
+        write_series(tmp_path / name.format(number) / "s", patient="", series=f"1.2.{number}")
+        write_label(tmp_path, name=f"label000{number}.nii.gz")
+    found = read_all(pancreas, tmp_path)
+    assert {case: len(slices) for case, slices in found.items()} == {f"PANCREAS_000{number}": 4 for number in (1, 2, 3)}
 
 
 def test_a_patient_of_another_name_is_a_case_without_a_label(tmp_path):
