@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field
 
-from imagemask import files, names, types, volumes
+from imagemask import files, names, sources, types, volumes
 from imagemask.errors import CaseError, InputError
 from imagemask.types import Case, Slice
 
@@ -72,7 +72,8 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     with volumes.pairs.blaming(label.path):
         assumed = "orientation_assumed" in (*image.flags, *label.flags)  # and then the origin is unknown
         relation = volumes.geometry.relate(image.grid, label.grid, origin_matters=not assumed)
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label)))
+    declared = sources.load(SOURCE).labels
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, declared)))
     spacing = volumes.geometry.in_plane_spacing(image.grid, frame)
     flags = (*image.flags, *label.flags, *relation.flags, *(() if masks.any() else ("empty_label",)))
     for index, plane in enumerate(volumes.nifti.planes(image, frame)):

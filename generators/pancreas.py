@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from imagemask import files, names, types, volumes
+from imagemask import files, names, sources, types, volumes
 from imagemask.errors import CaseError
 from imagemask.types import Case, Slice
 
@@ -66,7 +66,8 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
         relation, notes = volumes.pairs.relate_to_series(
             stack.grid, label, assumed=options.label_orientation, uneven=uneven
         )
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label)))
+    declared = sources.load(SOURCE).labels
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, declared)))
     samples, doubts = volumes.content.sample(images, masks, SOFT_TISSUE, file=label.path)
     flags = tuple(dict.fromkeys((*stack.flags, *notes, *relation.flags, *doubts)))
     spacing = volumes.geometry.in_plane_spacing(stack.grid, frame)

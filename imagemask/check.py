@@ -1,8 +1,8 @@
 """A raw folder against its source manifest, before any work: what is missing, extra, twice, unreadable, junk.
 
-Every case is opened as a build would, up to its first slice: by then its headers, its label and how the two lie on each
-other have been looked at, and of a picture all of it. What lies deeper only the build sees: the voxels and the checksum
-of a CT image, most pixels of a DICOM series, a label value that nobody named.
+Every case is opened as a build would, to see its first slice and whether another follows: by then its headers, its
+whole label and how the two lie on each other have been looked at, and of a picture all of it. What lies deeper only the
+build sees: most voxels and the checksum of a CT image, most pixels of a DICOM series.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ class CheckReport:
     packed: list[str] = field(default_factory=list)
     """Archives that a build would unpack before it begins: nothing is known of their cases."""
     notes: list[str] = field(default_factory=list)
+    first_slice_only: int = 0
+    """Sound cases that have further slices, which nobody has looked at yet."""
 
     @property
     def exit_code(self) -> int:
@@ -85,7 +87,7 @@ class CheckReport:
 
     @property
     def complete(self) -> bool:
-        """Whether all that is expected is there and can be built."""
+        """Whether all that is expected is there, and nothing that was looked at would keep it from being built."""
         short = any(number is not None and self.found.get(name, 0) < number for name, number in self.expected.items())
         return not (self.stopped or self.missing or self.quarantined or self.packed or short)
 
@@ -129,8 +131,11 @@ def check(
         return CheckReport(name, str(raw), stopped=reason, remedy=_PERMISSIONS, **around())
     wanted = [case for case in cases if case.id not in source.excluded]
     quarantined: list[Problem] = []
+    deeper = 0
     for number, case in enumerate(wanted, start=1):
-        quarantined += _problems(case, raw, generator, options)
+        problem, follows = _opened(case, raw, generator, options)
+        quarantined += [problem] if problem else []
+        deeper += follows
         if progress:
             progress(number, len(wanted))
     duplicates = [*_same_names(cases), *_same_bytes(wanted)]
@@ -145,6 +150,7 @@ def check(
         quarantined=quarantined,
         duplicates=duplicates,
         notes=list(notes),
+        first_slice_only=deeper,
         **_compared(source, told, cases, buildable=len(wanted) - len(quarantined)),
         **around(folder=raw),
     )
@@ -229,29 +235,30 @@ def _stops(raw: Path, cases: list[Case], *, left: int) -> tuple[str, str]:
     return ("", "") if left else (f"{raw}: holds no case that can be built", "Complete the copy")
 
 
-def _problems(case: Case, raw: Path, generator: Generator, options: Options) -> list[Problem]:
-    """Why ``case`` would be quarantined, as far as that shows up to its first slice: one reason, or none.
+def _opened(case: Case, raw: Path, generator: Generator, options: Options) -> tuple[Problem | None, bool]:
+    """Why ``case`` would be quarantined, as far as its first slice shows; and whether a sound one has more slices.
 
     The reader speaks first, as it knows best; its silence is no proof, for it may open some files later.
     """
     paths = (*case.images, *case.masks)
     try:
         inputs(case, raw)
-        _ask(generator, case, options)
+        follows = _another_follows(generator, case, options)
         for path in paths:
             _look_at(path)
     except CaseError as error:
         if lacks := exhausted(error):
             raise InputError(f"{case.id}: {lacks}", remedy="Check again when the machine has less to do") from error
         file = "" if error.file is None else relative(error.file, raw)
-        return [Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy)]
-    return []
+        return Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy), False
+    return None, follows
 
 
-def _ask(generator: Generator, case: Case, options: Options) -> None:
-    """Read ``case`` up to its first slice. Raises CaseError for whatever goes wrong on the way."""
+def _another_follows(generator: Generator, case: Case, options: Options) -> bool:
+    """Read ``case`` until it is clear whether it has a second slice. Raises CaseError for whatever goes wrong by then."""
     try:
-        next(iter(generator.read(case, options)), None)
+        slices = iter(generator.read(case, options))
+        return next(slices, None) is not None and next(slices, None) is not None
     except ImagemaskError:
         raise
     except OSError as error:

@@ -24,17 +24,19 @@ from imagemask.cli import main
 from imagemask.volumes.nifti import write_nifti
 
 PICTURES = ("images/", "masks/")
-LATE = {"bad_crc", "changed_while_read", "label_values", "nan_voxels", "truncated_gzip"}
-"""What lies behind the first slice of a case, or happens later: a check may not see it."""
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """Exit 3, and one line: its code, how the name of its file ends, what its reason or its remedy says."""
+    """Exit 3, and one line: its code, how the name of its file ends, what its reason or its remedy says.
+
+    ``check`` says the same beforehand where it is ``foreseen``, and else nothing: it lies behind the first slice.
+    """
 
     code: str
     file: str
     words: str = ""
+    foreseen: bool = True
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,7 @@ class Bench:
         if isinstance(fault.then, Refused):
             allowed = {4} if fault.then.foreseen else {0, 3, 4}
         else:
-            late = isinstance(fault.then, Built) or fault.then.code in LATE
-            allowed = {0} if isinstance(fault.then, Built) else {0, 3} if late else {3}
+            allowed = {3 if isinstance(fault.then, Quarantined) and fault.then.foreseen else 0}
         assert ended.exit_code in allowed, ended
         found = json.loads(ended.stdout)
         more = {name: size(found[name]) - size(self.checked[name]) for name in ("junk", "links", "unreadable")}

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-import faults as faults_of
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,7 +58,6 @@ def read(case, _options):
     if not case.images:
         raise IndexError("no image")
     yield Slice(0, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
-    raise AssertionError("a case is not read beyond its first slice")
 
 
 @pytest.fixture
@@ -123,6 +121,25 @@ class TestCases:
         report = check("fake", raw)
         assert (report.exit_code, report.stopped) == (4, f"{raw / 'images'}: cannot be read: Permission denied")
         assert report.unreadable == ["images"]
+
+    @pytest.mark.parametrize(("slices", "deeper"), [(0, 0), (1, 0), (2, 2), (3, 2)])
+    def test_cases_of_which_only_the_first_slice_was_looked_at_are_counted(self, raw, fake, slices, deeper):
+        def several(case, options):
+            for index in range(slices):
+                assert index < 2, "the third slice tells nothing that the second does not"
+                yield Slice(index, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))
+
+        fake.read = several
+        report = check("fake", raw)
+        assert (report.first_slice_only, report.complete) == (deeper, True)
+
+    def test_one_that_would_be_quarantined_is_not_counted_among_them(self, raw, fake):
+        def several(case, options):
+            yield from (Slice(index, np.zeros((2, 2)), np.zeros((2, 2), np.uint8)) for index in range(2))
+
+        fake.read = several
+        (raw / "images" / "b.png").write_bytes(b"")
+        assert check("fake", raw).first_slice_only == 1
 
     def test_another_layout_stops_a_build_with_the_generator_s_words(self, tmp_path):
         report = check("fake", tmp_path)
@@ -487,7 +504,8 @@ def test_what_check_predicts_of_a_broken_phantom_is_what_is_broken(name, tmp_pat
     predicted = {one.case: one.code for one in report.quarantined}
     assert report.exit_code == 3
     assert predicted.items() <= faults.items()
-    assert {code for case, code in faults.items() if case not in predicted} <= faults_of.LATE
+    late = {"nan_voxels", "truncated_gzip"} if name == "lung-tumor" else set()
+    assert {code for case, code in faults.items() if case not in predicted} == late
     assert len(predicted) >= 6
     assert (report.missing, report.extra) == ([], [])
     assert all(one.reason and one.remedy for one in report.quarantined)

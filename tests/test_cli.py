@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Literal
 
 import fakes
+import nibabel
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from pydantic import Field
@@ -231,8 +234,25 @@ def test_the_next_command_after_a_phantom_is_one_that_runs(tmp_path, monkeypatch
         if where:
             shutil.rmtree("raw", ignore_errors=True)
         *_, following = call("phantom", "lung-tumor", *where, *small).stdout.split("Next: imagemask ")
-        assert "complete" in call(*shlex.split(following)).stdout.splitlines()
+        assert call(*shlex.split(following)).stdout.splitlines()[-1].startswith("complete")
         assert ("--raw" in following) is (where == ["a folder"])
+
+
+def test_a_check_promises_no_more_than_it_looked_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("lung-tumor", "esophageal-cancer"):
+        call("phantom", name, "--patients", 3, "--size", 32, "--slices", 8)
+    assert call("check", "esophageal-cancer").stdout.splitlines()[-1] == "complete"
+    assert call("check", "lung-tumor").stdout.splitlines()[-1] == (
+        "complete, as far as labels and the first slice of each case show: the others only a build reads"
+    )
+    assert json.loads(call("check", "lung-tumor", "--json").stdout)["first_slice_only"] == 3
+    (label,) = Path("raw/lung-tumor").rglob("labelsTr/lung_053.nii.gz")
+    volume = nibabel.load(label)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(volume.dataobj) * 2, volume.affine), label)
+    said = call("check", "lung-tumor", code=3).stdout.splitlines()
+    assert "quarantine   lung_053: the label holds values other than 0, 1: 0 (" in said[-2]
+    assert said[-1] == "incomplete: a build goes on with what is there"
 
 
 def test_what_may_not_be_read_is_not_called_unwritable(workspace, monkeypatch):

@@ -266,7 +266,7 @@ FAULTS = [
     lung("G22 file", lambda scene: scene.out.write_text("a"), Refused(4, "is not a folder", foreseen=False)),
     lung("G23", read_only, Refused(4, "cannot be written: " + DENIED, foreseen=False), as_user=True),
     lung("G26", another_run, Refused(2, "another run is working in this folder", foreseen=False)),
-    lung("G27", growing, Quarantined("changed_while_read", IMAGE)),
+    lung("G27", growing, Quarantined("changed_while_read", IMAGE, foreseen=False)),
     lung("G28", junk, Built(), sees={"junk": 5}),
     lung(
         "G29",

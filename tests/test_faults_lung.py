@@ -127,9 +127,11 @@ SLICE = {"array": lambda stored: stored[:, :, 3:4], "affine": moved(0, 0, 3 * 1.
 HALF_TURN = np.diag([-0.785, 0.785, 1.245, 1.0]) + moved(1.0, 2.0, 3.0)(np.zeros((4, 4)))
 
 FAULTS = [
-    lung("L1 image", data(IMAGE, lambda content: content[:-2000]), Quarantined("truncated_gzip", IMAGE)),
+    lung(
+        "L1 image", data(IMAGE, lambda content: content[:-2000]), Quarantined("truncated_gzip", IMAGE, foreseen=False)
+    ),
     lung("L1 label", data(LABEL, lambda content: content[:-9]), Quarantined("truncated_gzip", LABEL)),
-    lung("L2 checksum", data(IMAGE, byte(-8)), Quarantined("bad_crc", IMAGE)),
+    lung("L2 checksum", data(IMAGE, byte(-8)), Quarantined("bad_crc", IMAGE, foreseen=False)),
     lung("L2 length", data(LABEL, byte(-4)), Quarantined("bad_crc", LABEL)),
     lung(
         "L2 in the middle",
@@ -181,13 +183,21 @@ FAULTS = [
     lung("L13 label's", volume(LABEL, **NO_AXES), Built("orientation_assumed origin_differs"), arguments=LAS),
     lung("L13 image's", volume(IMAGE, **NO_AXES), Built("orientation_assumed origin_differs"), arguments=LAS),
     lung("L14", volume(IMAGE, qform=HALF_TURN), Built("qform_differs")),
-    lung("L15 NaN", volume(IMAGE, array=holding(np.nan)), Quarantined("nan_voxels", IMAGE, "slice 2: 2 of 1024")),
-    lung("L15 infinity", volume(IMAGE, array=holding(-np.inf)), Quarantined("nan_voxels", IMAGE, "infinite")),
+    lung(
+        "L15 NaN",
+        volume(IMAGE, array=holding(np.nan)),
+        Quarantined("nan_voxels", IMAGE, "slice 2: 2 of 1024", foreseen=False),
+    ),
+    lung(
+        "L15 infinity",
+        volume(IMAGE, array=holding(-np.inf)),
+        Quarantined("nan_voxels", IMAGE, "infinite", foreseen=False),
+    ),
     lung("L16", volume(LABEL, array=holding(np.nan)), Quarantined("nan_label", LABEL)),
     # 255 is not taken for 1: nobody declared it, and there is no option that does.
-    lung("L17 255", volume(LABEL, array=lambda stored: stored * 255), Quarantined("label_values", LABEL, "255: 14")),
-    lung("L17 2", volume(LABEL, array=lambda stored: stored * 2), Quarantined("label_values", LABEL, "2: 14")),
-    lung("L17 negative", volume(LABEL, array=holding(-1)), Quarantined("label_values", LABEL, "-1: 2")),
+    lung("L17 255", volume(LABEL, array=lambda stored: stored * 255), Quarantined("label_values", LABEL, "255 (28)")),
+    lung("L17 2", volume(LABEL, array=lambda stored: stored * 2), Quarantined("label_values", LABEL, "2 (28)")),
+    lung("L17 negative", volume(LABEL, array=holding(-1)), Quarantined("label_values", LABEL, "-1 (4), 0 (")),
     lung("L17 fraction", volume(LABEL, array=holding(0.5)), Quarantined("label_values", LABEL, "0.5 (4)")),
     lung("L18 one", volume(IMAGE, array=lambda stored: stored[..., None]), Built("squeezed")),
     lung(

@@ -371,8 +371,8 @@ FAULTS = [
         lambda scene: shutil.copy(scene.raw / LABELS / "label0003.nii.gz", scene.raw / LABELS / "label1.nii.gz"),
         Quarantined("twins_differ", ".nii.gz", "label0001.nii.gz"),
     ),
-    pancreas("P33 255", volume(LABEL, array=lambda s: s * 255), Quarantined("label_values", LABEL, "255: ")),
-    pancreas("P33 2", volume(LABEL, array=lambda s: s * 2), Quarantined("label_values", LABEL, "2: ")),
+    pancreas("P33 255", volume(LABEL, array=lambda s: s * 255), Quarantined("label_values", LABEL, "255 (42)")),
+    pancreas("P33 2", volume(LABEL, array=lambda s: s * 2), Quarantined("label_values", LABEL, "2 (42)")),
     pancreas("P34 frames", edit(THIRD, NumberOfFrames=2), Quarantined("multi_frame", THIRD, "2 frames")),
     pancreas(
         "P34 enhanced",

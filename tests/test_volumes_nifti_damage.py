@@ -334,6 +334,22 @@ def test_a_probability_map_is_not_listed_whole(path):
     assert len(error.reason) < 500
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_values_that_nobody_declared_are_shown_in_a_histogram(path, dtype):
+    label = np.zeros((60, 70, 80), dtype=dtype)
+    label[3:5, 4, 5], label[-1, -1, -1] = 1, 9
+    write_nifti(path, label, LAS)
+    assert set(np.unique(read_labels(open_nifti(path), {1: "a", 9: "b"}))) == {0, 1, 9}
+    error = refusal(lambda: read_labels(open_nifti(path), {1: "a", 7: "b"}))
+    assert (error.code, error.file) == ("label_values", path)
+    assert error.reason == "the label holds values other than 0, 1, 7: 0 (335997), 1 (2), 9 (1)"
+
+
+def test_a_damaged_label_is_damaged_whatever_it_holds(path):
+    path.write_bytes(with_crc_wrong(packed(path)))
+    assert refusal(lambda: read_labels(open_nifti(path), {1: "a"})).code == "bad_crc"
+
+
 def test_a_label_of_huge_numbers_is_no_label(path):
     write_nifti(path, np.full((3, 3, 3), 1e20, dtype=np.float32), LAS)
     assert refusal(lambda: read_label(path)).code == "label_values"

@@ -115,7 +115,7 @@ check = Sources(
     help="""Hold a raw folder against what is known of its source, before any work.
 
     Every case is opened as a build would, up to its first slice. What lies deeper shows when it is built: a damaged
-    end of a CT image, a voxel that is no number, a label that nobody named.
+    end of a CT image, a voxel that is no number, a slice that cannot be decoded.
     """,
 )
 
@@ -171,8 +171,12 @@ def _print_check(report: Any) -> None:
         click.echo(f"a build would stop: {report.stopped}. {report.remedy}")
     elif report.packed:
         click.echo(f"still packed: a build begins by unpacking {', '.join(report.packed)}. Check again after that")
+    elif not report.complete:
+        click.echo("incomplete: a build goes on with what is there")
+    elif report.first_slice_only:
+        click.echo("complete, as far as labels and the first slice of each case show: the others only a build reads")
     else:
-        click.echo("complete" if report.complete else "incomplete: a build goes on with what is there")
+        click.echo("complete")
 
 
 def _of(expected: int | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,13 +46,15 @@ def planes(file: NiftiFile, frame: Frame) -> Iterator[NDArray[Any]]:
         stream.drain()
 
 
-def read_labels(file: NiftiFile) -> NDArray[np.integer[Any]]:
+def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.integer[Any]]:
     """The whole label (i, j, k) in the smallest integer type that holds it; the file is read to its end.
 
-    Raises CaseError ``nan_label``, ``label_values`` (a value is not whole; with a histogram), and as ``planes`` does.
+    Where foreground values are ``declared``, there may be no others. Raises CaseError ``nan_label``, ``label_values``
+    (a value is not whole, or not declared; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
     labels: NDArray[np.integer[Any]] = _background(count)
+    undeclared = False
     with _at_voxels(file) as stream:
         for start, values in _chunks(file, stream):
             # Only from the first to the last that is not background: what nobody writes takes no time, and no memory.
@@ -60,9 +62,12 @@ def read_labels(file: NiftiFile) -> NDArray[np.integer[Any]]:
             if (first := labelled.find(1)) < 0:
                 continue
             whole = _whole(file, values[first : labelled.rfind(1) + 1])
+            undeclared |= bool(declared) and not np.isin(whole, (0, *declared)).all()
             labels = _widened(labels, whole)
             labels[start + first : start + first + whole.size] = whole
         stream.drain()
+    if undeclared:  # of a damaged file its checksum says so first
+        raise _undeclared(file, declared)
     return labels.reshape(file.grid.shape, order="F")
 
 
@@ -149,6 +154,13 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
             remedy="A label must hold class numbers; this may be a probability map or a resampled label",
         )
     return rounded.astype(np.int32)
+
+
+def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
+    known = ", ".join(map(str, (0, *sorted(declared))))
+    reason = f"the label holds values other than {known}: {_histogram(file)}"
+    remedy = "Correct the label, or fetch the published one: nobody declared what its other values mean"
+    return CaseError("label_values", reason, file=file.path, remedy=remedy)
 
 
 def _background(count: int) -> NDArray[np.uint8]:
