@@ -75,6 +75,8 @@ class CheckReport:
     packed: list[str] = field(default_factory=list)
     """Archives that a build would unpack before it begins: nothing is known of their cases."""
     notes: list[str] = field(default_factory=list)
+    noted: dict[str, list[str]] = field(default_factory=dict)
+    """The flags that a build would give, as far as first slices tell, and the sound cases that have them."""
     first_slice_only: int = 0
     """Sound cases that have further slices, which nobody has looked at yet."""
 
@@ -130,14 +132,12 @@ def check(
         reason = f"{error.filename or raw}: cannot be read: {error.strerror or error}"
         return CheckReport(name, str(raw), stopped=reason, remedy=_PERMISSIONS, **around())
     wanted = [case for case in cases if case.id not in source.excluded]
-    quarantined: list[Problem] = []
-    deeper = 0
-    for number, case in enumerate(wanted, start=1):
-        problem, follows = _opened(case, raw, generator, options)
-        quarantined += [problem] if problem else []
-        deeper += follows
+    looks: list[_Look] = []
+    for case in wanted:
+        looks.append(_look_into(case, raw, generator, options))
         if progress:
-            progress(number, len(wanted))
+            progress(len(looks), len(wanted))
+    quarantined = [look.problem for look in looks if look.problem]
     duplicates = [*_same_names(cases), *_same_bytes(wanted)]
     stopped, remedy = _stops(raw, cases, left=len(wanted) - len(quarantined))
     return CheckReport(
@@ -150,7 +150,8 @@ def check(
         quarantined=quarantined,
         duplicates=duplicates,
         notes=list(notes),
-        first_slice_only=deeper,
+        noted=_by_flag(wanted, looks),
+        first_slice_only=sum(look.another_follows for look in looks),
         **_compared(source, told, cases, buildable=len(wanted) - len(quarantined)),
         **around(folder=raw),
     )
@@ -235,30 +236,49 @@ def _stops(raw: Path, cases: list[Case], *, left: int) -> tuple[str, str]:
     return ("", "") if left else (f"{raw}: holds no case that can be built", "Complete the copy")
 
 
-def _opened(case: Case, raw: Path, generator: Generator, options: Options) -> tuple[Problem | None, bool]:
-    """Why ``case`` would be quarantined, as far as its first slice shows; and whether a sound one has more slices.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a case shows: why it would be quarantined, or its flags, and whether another slice follows the first."""
+
+    problem: Problem | None = None
+    flags: frozenset[str] = frozenset()
+    another_follows: bool = False
+
+
+def _look_into(case: Case, raw: Path, generator: Generator, options: Options) -> _Look:
+    """Read ``case`` as a build would, and look at its files.
 
     The reader speaks first, as it knows best; its silence is no proof, for it may open some files later.
     """
     paths = (*case.images, *case.masks)
     try:
         inputs(case, raw)
-        follows = _another_follows(generator, case, options)
+        look = _ask(generator, case, options)
         for path in paths:
             _look_at(path)
     except CaseError as error:
         if lacks := exhausted(error):
             raise InputError(f"{case.id}: {lacks}", remedy="Check again when the machine has less to do") from error
         file = "" if error.file is None else relative(error.file, raw)
-        return Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy), False
-    return None, follows
+        return _Look(Problem(case.id, file, error.code, error.reason.replace(f"{raw}/", ""), error.remedy))
+    return look
 
 
-def _another_follows(generator: Generator, case: Case, options: Options) -> bool:
-    """Read ``case`` until it is clear whether it has a second slice. Raises CaseError for whatever goes wrong by then."""
+def _by_flag(cases: Iterable[Case], looks: Iterable[_Look]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for case, look in zip(cases, looks, strict=True):
+        for flag in look.flags:
+            found[flag].append(case.id)
+    return dict(sorted(found.items()))
+
+
+def _ask(generator: Generator, case: Case, options: Options) -> _Look:
+    """Read ``case`` until it is clear whether it has a second slice. Raises CaseError for what goes wrong by then."""
     try:
         slices = iter(generator.read(case, options))
-        return next(slices, None) is not None and next(slices, None) is not None
+        first = next(slices, None)
+        flags = frozenset((*case.flags, *(first.flags if first else ())))
+        return _Look(flags=flags, another_follows=next(slices, None) is not None)
     except ImagemaskError:
         raise
     except OSError as error:

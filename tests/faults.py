@@ -162,6 +162,8 @@ class Bench:
         assert ended.exit_code in allowed, ended
         found = json.loads(ended.stdout)
         more = {name: size(found[name]) - size(self.checked[name]) for name in ("junk", "links", "unreadable")}
+        if isinstance(fault.then, Built) and "twin_dropped" in fault.then.flags:
+            assert fault.case in found["noted"]["twin_dropped"]
         if not found["stopped"]:
             assert more == {"junk": 0, "links": 0, "unreadable": 0, **fault.sees}
         if ended.exit_code == 3 and isinstance(fault.then, Quarantined):

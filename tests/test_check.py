@@ -4,7 +4,7 @@ import errno
 import gzip
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,6 +140,17 @@ class TestCases:
         fake.read = several
         (raw / "images" / "b.png").write_bytes(b"")
         assert check("fake", raw).first_slice_only == 1
+
+    def test_what_a_build_would_note_is_told_with_the_sound_cases_that_have_it(self, raw, fake):
+        (raw / "images" / "c.png").write_bytes(b"")
+        (raw / "masks" / "c.png").write_bytes(BYTES)
+
+        def noted(case, options):
+            yield Slice(0, np.zeros((2, 2)), np.zeros((2, 2), np.uint8), flags=("odd", "twin_dropped"))
+
+        fake.discover = lambda raw, options: [replace(case, flags=("odd",)) for case in discover(raw, options)]
+        fake.read = noted
+        assert check("fake", raw).noted == {"odd": ["a", "b"], "twin_dropped": ["a", "b"]}
 
     def test_another_layout_stops_a_build_with_the_generator_s_words(self, tmp_path):
         report = check("fake", tmp_path)

@@ -16,7 +16,11 @@ lung = partial(Fault, source="lung-tumor", case="lung_053")
 
 
 def copy(name, to, change=lambda content: content):
-    return lambda scene: (scene.raw / to).write_bytes(change((scene.raw / name).read_bytes()))
+    def inject(scene):
+        (scene.raw / to).parent.mkdir(exist_ok=True)
+        (scene.raw / to).write_bytes(change((scene.raw / name).read_bytes()))
+
+    return inject
 
 
 def plain(name):
@@ -149,6 +153,8 @@ FAULTS = [
     lung("L4 packed", data(LABEL, repacked(lambda content: content[:-500])), Quarantined("short_data", LABEL, "500")),
     lung("L5 plain", both(copy(LABEL, plain(LABEL), gzip.decompress), remove(LABEL)), Built()),
     lung("L5 both", copy(IMAGE, plain(IMAGE), gzip.decompress), Built("twin_dropped")),
+    lung("L5 in a folder", copy(IMAGE, f"{ROOT}/imagesTr/sub/{NAME}"), Built("twin_dropped")),
+    lung("L5 spelt otherwise", copy(LABEL, f"{ROOT}/labelsTr/lung_53.nii.gz"), Built("twin_dropped")),
     lung(
         "L5 differ",
         copy(LABEL, plain(LABEL), lambda content: byte(-4000)(gzip.decompress(content))),

@@ -161,22 +161,28 @@ def _print_check(report: Any) -> None:
             click.echo(f"archive      {archive.name}: {archive.state.replace('_', ' ')}{why}")
     for note in report.notes:
         click.echo(f"note         {note}")
+    for flag, cases in report.noted.items():
+        click.echo(f"noted        {flag} of {show.some(cases)}")
     for case, reason in report.excluded.items():
         click.echo(f"excluded     {case}: {reason}")
     for one in report.duplicates:
         click.echo(f"duplicates   {', '.join(one.cases)}: the same {one.kind}")
     for problem in report.quarantined:
         click.echo(f"quarantine   {problem.case}: {problem.reason} [{problem.code}]. {problem.remedy}")
+    click.echo(_verdict(report))
+
+
+def _verdict(report: Any) -> str:
+    """What a build would do, in a line that promises no more than was looked at."""
     if report.stopped:
-        click.echo(f"a build would stop: {report.stopped}. {report.remedy}")
-    elif report.packed:
-        click.echo(f"still packed: a build begins by unpacking {', '.join(report.packed)}. Check again after that")
-    elif not report.complete:
-        click.echo("incomplete: a build goes on with what is there")
-    elif report.first_slice_only:
-        click.echo("complete, as far as labels and the first slice of each case show: the others only a build reads")
-    else:
-        click.echo("complete")
+        return f"a build would stop: {report.stopped}. {report.remedy}"
+    if report.packed:
+        return f"still packed: a build begins by unpacking {', '.join(report.packed)}. Check again after that"
+    if not report.complete:
+        return "incomplete: a build goes on with what is there"
+    if report.first_slice_only:
+        return "complete, as far as labels and the first slice of each case show: the others only a build reads"
+    return "complete"
 
 
 def _of(expected: int | None) -> str:
