@@ -83,7 +83,7 @@ def discover(raw: Path, options: Options) -> list[Case]:
     """A case a key, sorted by id: lone images, lone masks and doubles too. Raises as ``layouts.find`` and ``named``."""
     layout = _find(raw, options)
     labels, exact, _ = _labels(raw, options, layout)
-    extra = {} if exact and options.mask_threshold is None else {"foreground": str(min(labels))}
+    extra = {"labels": " ".join(map(str, labels))} if exact else {"foreground": str(min(labels))}
     cases, spellings = list[Case](), dict[str, str]()
     for name, pair in layouts.named(layout.pairs).items():
         paths = (*pair.images, *pair.masks)
@@ -109,8 +109,8 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
         reason = f"--patient {options.patient} finds nothing in {image_path.name}"
         remedy = "Rename it, or widen the expression: with a / in it, the whole path is searched"
         raise CaseError("no_patient", reason, file=image_path, remedy=remedy)
-    if "foreground" not in case.extra:
-        mask, flags = masks.exact(mask_path)
+    if "labels" in case.extra:
+        mask, flags = masks.exact(mask_path, [int(value) for value in case.extra["labels"].split()])
     elif options.mask_threshold is None:
         mask, flags = masks.binary(mask_path, int(case.extra["foreground"]))
     else:
@@ -133,7 +133,7 @@ def _find(raw: Path, options: Options) -> layouts.Layout:
 
 
 def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mapping[int, str], bool, tuple[str, ...]]:
-    """Label values and names, whether the masks hold these very values, and the notes on how all was read."""
+    """Label values and names, whether the masks hold these very values uncut, and the notes on how all was read."""
     labels, exact = {1: "foreground"}, False
     if options.labels is not None:
         labels, exact = sources.parse_labels(options.labels)
@@ -143,7 +143,7 @@ def _labels(raw: Path, options: Options, layout: layouts.Layout) -> tuple[Mappin
         found = ", ".join(f"{value}={name}" for value, name in labels.items())
         raise UsageError(f"--mask-threshold makes one class, not {found}", remedy="Give --labels NAME")
     labels, ignored = nnunet.classes(labels, raw)
-    return labels, exact, (*layout.notes, *ignored)
+    return labels, exact and options.mask_threshold is None, (*layout.notes, *ignored)
 
 
 def _facts(raw: Path) -> dict[str, Any]:

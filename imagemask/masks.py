@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,22 @@ _SHOWN, _SAMPLE = 8, 8
 _THRESHOLD = "Give --mask-threshold 128 to take the brighter half as foreground, or masks without loss (PNG)"
 
 
-def exact(path: Path) -> Read:
-    """A mask whose values are labels themselves. Raises CaseError ``jpeg_mask``, and as ``images.read_mask`` does."""
+def exact(path: Path, declared: Collection[int]) -> Read:
+    """A mask whose values are labels themselves: 0 and those that are ``declared``.
+
+    Raises CaseError ``label_values`` for others, with the histogram, ``jpeg_mask``, and as ``images.read_mask`` does.
+    """
     refuse_jpeg(path)
-    return images.read_mask(path), ()
+    mask = images.read_mask(path)
+    if not np.isin(mask, (0, *declared)).all():
+        known = ", ".join(map(str, (0, *sorted(declared))))
+        raise CaseError(
+            "label_values",
+            f"{path.name} holds values other than {known}: {histogram(mask)}",
+            file=path,
+            remedy="Declare every value that means something (--labels 1=NAME,2=NAME), or correct the mask",
+        )
+    return mask, ()
 
 
 def binary(path: Path, value: int) -> Read:

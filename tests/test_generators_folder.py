@@ -205,10 +205,10 @@ def test_masks_of_two_values_become_0_and_1(value):
 
 
 def test_declared_values_are_left_as_they_are(tmp_path):
-    raw = pair(tmp_path, mask=[[0, 3], [255, 9]])
+    raw = pair(tmp_path, mask=[[0, 3], [255, 0]])
     told = {"labels": "3=tumour,255=cyst"}
     (case,) = cases(raw, **told).values()
-    assert slice_of(case, **told).mask.tolist() == [[0, 3], [255, 9]]
+    assert slice_of(case, **told).mask.tolist() == [[0, 3], [255, 0]]
     assert described(raw, **told).labels == {3: "tumour", 255: "cyst"}
     (case,) = cases(raw).values()
     assert fault_of(case) == "label_values"
@@ -230,6 +230,13 @@ def test_two_classes_of_one_a_picture_are_never_merged(tmp_path):
         assert described(tmp_path, **told).labels
     (tmp_path / "images" / "d.png").unlink()  # a mask of nothing has no say
     assert described(tmp_path).labels == {1: "foreground"}
+
+
+def test_a_value_that_is_not_declared_is_told_by_a_check(tmp_path):
+    raw = pair(tmp_path, mask=[[0, 3], [255, 9]])
+    (problem,) = check.check("folder", raw, {"labels": "3=tumour,255=cyst"}).quarantined
+    assert problem.code == "label_values"
+    assert "values other than 0, 3, 255: 4 values, pixels by value 0: 1, 3: 1, 9: 1, 255: 1" in problem.reason
 
 
 def test_a_threshold_makes_the_one_class_that_is_declared(tmp_path):
@@ -267,8 +274,8 @@ def test_what_nnunet_ignores_is_never_foreground(tmp_path):
     assert any("Label 2 is ignore" in note and "quarantined" in note for note in told.notes)
     assert pixels.labels(slice_of(found["c0"]), told.labels).mask.tolist() == [[0, 1]]
     for name in ("c1", "c2"):
-        with pytest.raises(CaseError, match="other than 0 and 1") as caught:
-            pixels.labels(slice_of(found[name]), told.labels)
+        with pytest.raises(CaseError, match="other than 0, 1") as caught:
+            slice_of(found[name])
         assert caught.value.code == "label_values"
     for look in (described, cases):
         with pytest.raises(UsageError, match="makes one class, not 1=cell, 2=ignore"):
