@@ -216,6 +216,39 @@ def test_a_patient_that_went_and_came_back_is_in_the_present_fold_s_set(dataset)
     assert {unit for unit in where if where[unit] == "test"} == {unit for unit in fold if fold[unit] == {"1"}}
 
 
+@settings(max_examples=40)
+@given(st.integers(3, 7), st.sets(st.integers(0, 6), min_size=1), st.integers(0, 3), st.sampled_from([None, 3]))
+def test_a_set_whose_patients_are_gone_is_filled_with_new_ones_or_refused(tmp_path_factory, count, gone, new, folds):
+    asked = Request(folds=folds, layout="none")
+    dataset = Dataset(tmp_path_factory.mktemp("d")).write(patients(count), pictures=False)
+    split.split(dataset.folder, asked)
+    named = dataset.column("patient", "fold" if folds else "split")
+    left = [row for row in patients(count) if int(row["case"][1:]) not in gone]
+    if not left + patients(new):
+        return
+    dataset.write(left + patients(new, first=20), pictures=False)
+    kept = {row["case"] for row in left}
+    emptied = set.union(*named.values()) - set.union(set(), *(named[one] for one in kept))
+    before = dataset.tree()
+    if len(emptied) > new:
+        with pytest.raises(
+            UsageError, match=r"would be empty: its patients are not in the dataset any more.*--resplit"
+        ):
+            split.split(dataset.folder, asked)
+        assert dataset.tree() == before
+        return
+    split.split(dataset.folder, asked)
+    after = dataset.column("patient", "fold" if folds else "split")
+    assert set.union(*after.values()) == set.union(*named.values())
+    assert {one: after[one] for one in kept} == {one: named[one] for one in kept}
+
+
+def test_a_set_that_a_split_csv_written_by_hand_leaves_empty_is_only_warned_of(dataset):
+    lines = [f"p{number:02d},{'test' if number < 3 else 'train'},\n" for number in range(12)]
+    (dataset.folder / "split.csv").write_text("patient,split,fold\n" + "".join(lines))
+    assert split.split(dataset.folder, FLAT).warnings == ("valid is empty: no patient is in it",)
+
+
 class TestTies:
     """Patients that share a group, such as a scan that was published twice."""
 

@@ -56,6 +56,15 @@ def test_each_bin_with_a_ratio_gets_a_unit_where_there_are_enough(units, ratios)
     assert set(draw(units, ratios)) == wanted
 
 
+@given(UNITS, RATIOS, st.data())
+def test_each_bin_that_nobody_settled_in_gets_a_free_unit_where_there_are_enough(units, ratios, data):
+    wanted = {place for place, ratio in enumerate(ratios) if ratio}
+    places = st.sampled_from([-1, -1, *wanted])
+    settled = data.draw(st.lists(places, min_size=len(units), max_size=len(units)))
+    assume(settled.count(-1) >= len(wanted - {*settled}))
+    assert set(draw(units, ratios, settled=settled)) >= wanted
+
+
 @given(UNITS, RATIOS, st.randoms(use_true_random=False), st.integers(0, 9))
 def test_the_order_of_the_units_does_not_matter(units, ratios, random, seed):
     names = [f"p{number}" for number in range(len(units))]

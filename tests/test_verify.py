@@ -25,6 +25,7 @@ from imagemask.verify import CODES, Finding, annotate, pairs
 PAGE = Path(__file__).parent.parent / "docs" / "verify.md"
 ONE, TWO = {1: "tumour"}, {3: "cyst", 7: "tumour"}
 SPLITS = ("train", "valid", "test")
+GONE = b"patient_7,train,2\n"
 
 
 def picture(*shape, seed):
@@ -332,6 +333,14 @@ def without_split(broken):
     return broken
 
 
+def nobody_tested(broken):
+    """The patient of the test set is gone, and split.csv still knows her."""
+    broken.text(lambda data: data.replace(b"patient_2,test", b"patient_2,train") + b"patient_9,test,\n", "split.csv")
+    for line in (8, 9, 10):
+        broken.cell(line, "split", "train")
+    broken.save()
+
+
 def unlawful(**values):
     """A cell that split.csv would contradict, were it there."""
     return lambda broken: without_split(broken).cells(4, **values).save()
@@ -462,6 +471,14 @@ BREAKS = [
     ("IM024", 3, "a laid-out mask is missing", True, laid_out(unlink("train/masks/case_0-0000~fliph.png"))),
     ("IM024", None, "a laid-out image too many", True, laid_out(added("test/images/case_9-0000.png"))),
     ("IM024", 2, "a laid-out image differs", False, laid_out(added("train/images/case_0-0000.png"))),
+    ("IM027", None, "nobody of the test set is left", True, nobody_tested),
+    (
+        "IM027",
+        None,
+        "nobody of a fold is left",
+        True,
+        lambda broken: broken.text(lambda data: data + GONE, "split.csv"),
+    ),
     ("IM026", None, "no README.md", True, unlink("README.md")),
     ("IM026", None, "no croissant.json", True, unlink("croissant.json")),
     ("IM026", None, "another licence in the card", True, replaced(b"CC0", b"MIT", "README.md")),

@@ -6,7 +6,8 @@ Patients that share a group stay together too, and so do groups that share a pat
 A split commits by replacing ``split.csv`` and then ``manifest.csv``. The card and the three folders follow from them;
 their stamp says ``unfinished`` from before the first change until they are made. A run that is killed anywhere is
 finished by running it again. Without ``resplit`` no unit ever leaves its set, and new ones are placed around those that
-are there: a test patient that wanders into the training set is a leak nobody sees.
+are there: a test patient that wanders into the training set is a leak nobody sees. A set whose units are all gone gets
+new ones; where there are none, that is an error.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from imagemask import card, files, manifest
 from imagemask.errors import InputError, UsageError
+from imagemask.names import some
 from imagemask.split import layout as folders
 from imagemask.split.balance import balance
 from imagemask.split.layout import (
@@ -82,8 +84,8 @@ def split(dataset: Path, request: Request) -> SplitReport:
     """Split a dataset folder as ``request`` says, and lay it out.
 
     The same request over the same rows gives the same bytes, and changes nothing the second time. Raises UsageError
-    where nothing groups the rows, the request contradicts the present split, or there are too few units; InputError
-    where the dataset is damaged or cannot be written.
+    where nothing groups the rows, the request contradicts the present split, there are too few units, or those of a set
+    are gone; InputError where the dataset is damaged or cannot be written.
     """
     if not (dataset / manifest.MANIFEST).is_file():
         manifest.read(dataset)  # says what is wrong, before a lock is made there
@@ -109,8 +111,9 @@ def _split(dataset: Path, request: Request) -> SplitReport:
     # What is drawn anew keeps copies together. A split that is there may part them: that is for its author to answer.
     units = gather(before, planned.column, copies=bool((settled_in == "").all()))
     where = settled(units, settled_in, planned.names)
-    _check_enough(where, planned)
     bins = balance(units.weights, planned.bins, settled=where, names=units.bundles, seed=planned.seed)
+    _check_none_is_gone(bins, planned, present)
+    _check_enough(where, planned)
     chosen = _assignment(units, bins, planned, present)
     after, _ = apply(before, chosen)
     stamp = _stamp(dataset, request, planned, chosen)
@@ -208,6 +211,23 @@ def _check_enough(where: NDArray[np.int64], planned: Plan) -> None:
             if planned.folds
             else "Build more cases, or --ratios 80,20,0",
         )
+
+
+def _check_none_is_gone(bins: NDArray[np.int64], planned: Plan, present: Assignment | None) -> None:
+    """Refuse a set or a fold in which nobody is left of those whom the present split names. (A set that a source leaves
+    empty, or whoever wrote ``split.csv``, names nobody.)
+    """
+    if present is None:
+        return
+    named = present.fold if planned.folds else present.split
+    for place in sorted(set(range(len(planned.names))) - set(bins.tolist())):
+        gone = sorted(unit for unit, value in named.items() if value == planned.names[place])
+        if gone and planned.bins[place] > 0:
+            what = f"fold {place}" if planned.folds else planned.names[place]
+            raise UsageError(
+                f"{what} would be empty: its {by_of(planned.column)}s are not in the dataset any more: {some(gone)}",
+                remedy="Build them again, or add --resplit to draw the split anew",
+            )
 
 
 def _assignment(units: Units, bins: NDArray[np.int64], planned: Plan, present: Assignment | None) -> Assignment:

@@ -100,11 +100,11 @@ class _State:
         self._count(free)
 
     def fill_empty(self) -> None:
-        """Give each empty bin that has a ratio the lightest free unit of the bin that has most of them."""
+        """Give each empty bin that has a ratio the lightest free unit of the bin that has most of them to spare."""
         for empty in np.flatnonzero((self.ratios > 0) & (self.counts == 0)).tolist():
-            spare = np.bincount(self.bins[self.free], minlength=len(self.counts))
+            spare = np.bincount(self.bins[self.free], minlength=len(self.counts)) * (self.counts > 1)
             donor = int(spare.argmax())
-            if spare[donor] == 0 or self.counts[donor] == 1:
+            if spare[donor] == 0:
                 return
             members = self._members(donor)
             self._move(int(members[self.shares[members].max(axis=1, initial=0).argmin()]), empty)

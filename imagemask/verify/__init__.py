@@ -2,7 +2,7 @@
 
 The codes (``CODES`` in ``findings``) are documented in docs/verify.md:
 
-* IM001 to IM011, IM025: manifest.csv itself: form, cells, keys, order; splits, divided patients, split.csv; its name.
+* IM001 to IM011, IM025, IM027: manifest.csv itself: form, cells, keys, order; divided patients, split.csv; its name.
 * IM012 to IM020: the pictures: missing, stray, unreadable, of another size, depth, values, counts or pixels.
 * IM021 to IM024, IM026: dataset.json, its counts, quarantine.csv, the laid-out folders, the card.
 * IM101 to IM106: source manifests (``imagemask.documents``).

@@ -74,6 +74,10 @@ CODES = {
         "README.md or croissant.json of ours is missing, or is not what this dataset gives",
         "Run `imagemask merge`, or `imagemask split` again: both write it anew. A file without our mark is left alone",
     ),
+    "IM027": Code(
+        "nobody is left in a set or fold of split.csv: its units have no pair",
+        "Build them again, or draw anew: `imagemask split --resplit`. Where others came, `imagemask split` places them",
+    ),
     "IM101": Code("a source manifest is not TOML, or a key of it is wrong", _TOML),
     "IM102": Code(
         "a source manifest names no licence or no citation", "State both: they are written into every dataset"

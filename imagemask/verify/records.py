@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imagemask.manifest import DATASET, QUARANTINE, SPLIT
+from imagemask.names import some
 from imagemask.types import SPLITS
 from imagemask.verify.findings import Finding, found
 from imagemask.verify.table import LEVELS, Table
@@ -166,6 +167,7 @@ def check_split(dataset: Path, table: Table) -> Iterator[Finding]:
             yield found("IM010", f"{level} {unit!r} {reason}", file=SPLIT)
         assigned[unit] = split, fold
     yield from _disagreeing(table, level, assigned)
+    yield from _empty(table, level, assigned)
 
 
 def _disagreeing(table: Table, level: str, assigned: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
@@ -179,6 +181,18 @@ def _disagreeing(table: Table, level: str, assigned: Mapping[str, tuple[str, str
         else:
             continue
         yield found("IM010", message, line=table.lines[position])
+
+
+def _empty(table: Table, level: str, assigned: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
+    """Sets, or folds where there are any, in which nobody is left of those whom split.csv names."""
+    named: dict[str, list[str]] = {}
+    for unit, (split, fold) in assigned.items():
+        if split in SPLITS:
+            named.setdefault(f"fold {fold}" if fold else split, []).append(unit)
+    there = set(table.frame[level])
+    for place, units in sorted(named.items()):
+        if there.isdisjoint(units):
+            yield found("IM027", f"{place} is empty: no pair is of {level} {some(units)}", file=SPLIT)
 
 
 def _place(split: str, fold: str) -> str:
