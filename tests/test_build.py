@@ -396,9 +396,12 @@ def test_replace_remembers_what_the_split_was_drawn_with(tmp_path):
     before = split.split(tmp_path / "out", asked)
     built = fakes.run(raw, tmp_path / "out", How(workers=1, replace=True), size=16)
     assert built.merged.stale
+    [problem] = split.layout_problems(tmp_path / "out")
+    assert problem == (".layout", "says that the split was not laid out since the dataset was replaced")
     after = split.split(tmp_path / "out", split.Request())
     assert (after.layout, [part.units for part in after.parts]) == ("copy", [part.units for part in before.parts])
     assert split.read_stamp(tmp_path / "out").seed == 3
+    assert not list(split.layout_problems(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("killed", ["before the first rename", "between the two", "before the old one is gone"])

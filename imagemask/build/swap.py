@@ -115,12 +115,14 @@ def _check_replaceable(dataset: Path, plan: Plan) -> None:
 
 
 def _take_split(dataset: Path, new: Path) -> None:
-    """The split goes along: a test patient must not wander into train because a window changed. Its folders do not."""
+    """The split goes along: a test patient must not wander into train because a window changed. Its folders do not, and
+    the stamp, which keeps what the split was drawn with, says so.
+    """
     listed, stamp = dataset / manifest.SPLIT, split.read_stamp(dataset)
     if listed.is_file():
         files.write_atomic(new / manifest.SPLIT, listed.read_bytes())
     if stamp is not None:
-        split.write_stamp(new, replace(stamp, manifest=split.UNFINISHED))
+        split.write_stamp(new, replace(stamp, manifest=split.NOT_LAID_OUT))
 
 
 def _is_of(replacement: Path, plan: Plan) -> bool:

@@ -26,7 +26,7 @@ from imagemask.names import some
 from imagemask.split import layout as folders
 from imagemask.split.balance import balance
 from imagemask.split.layout import (
-    UNFINISHED,
+    NOT_LAID_OUT,
     LaidOut,
     Problem,
     Stamp,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "UNFINISHED",
+    "NOT_LAID_OUT",
     "Assignment",
     "LaidOut",
     "Part",

@@ -1,8 +1,9 @@
 """``train/ valid/ test/``: hard links or copies, derived from the manifest, and the stamp that says from which.
 
-``.layout`` holds the SHA-256 of the manifest that the folders were made from, or ``unfinished`` from before anything
-changes until they are made; then, as JSON, how they are laid out and what the split was drawn with. So a run that is
-killed anywhere leaves a stamp that no manifest matches.
+``.layout`` holds the SHA-256 of the manifest that the folders were made from, ``unfinished`` from before anything
+changes until they are made, or ``not laid out`` where a dataset was replaced, whose split goes along without folders;
+then, as JSON, how they are laid out and what the split was drawn with. So a run that is killed anywhere leaves a stamp
+that no manifest matches.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 STAMP = ".layout"
 KINDS = ("images", "masks")
 UNFINISHED = "unfinished"
+NOT_LAID_OUT = "not laid out"
 _WORK = ".layout.new"
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS}
 
@@ -181,6 +183,8 @@ def layout_problems(dataset: Path, frame: pd.DataFrame | None = None, *, names_o
         yield from (Problem(split, "was not made by a split") for split in SPLITS if os.path.lexists(dataset / split))
     elif stamp.manifest == UNFINISHED:
         yield Problem(STAMP, "is unfinished: laying out was interrupted")
+    elif stamp.manifest == NOT_LAID_OUT:
+        yield Problem(STAMP, "says that the split was not laid out since the dataset was replaced")
     elif stamp.manifest != files.sha256(dataset / manifest.MANIFEST):
         yield Problem(STAMP, "is stale: manifest.csv has changed since the folders were made")
     else:
