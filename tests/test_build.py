@@ -764,7 +764,113 @@ def test_an_estimate_is_not_measured_on_a_case_that_cannot_be_built(tmp_path, fa
     fake.raises.update(dict.fromkeys("bc", ValueError("no")))
     assert estimate(fakes.job(raw, tmp_path / "out"), How()).measured_on == "a"
     fake.raises["a"] = ValueError("no")
-    assert estimate(fakes.job(raw, tmp_path / "out"), How()).measured_on == ""
+    assert estimate(fakes.job(raw, tmp_path / "out"), How(shard=(1, 2))).measured_on == ""
+
+
+def refusal(work):
+    """The kind and the words of a refusal; None where there is none."""
+    try:
+        work()
+    except (UsageError, InputError) as error:
+        return type(error), str(error)
+    return None
+
+
+def other_recipe(raw, out):
+    fakes.run(raw, out, size=32)
+
+
+def foreign(raw, out):
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+
+
+def a_file(raw, out):
+    out.write_text("mine")
+
+
+def other_source(raw, out):
+    other_recipe(raw, out)
+    plan = out / "fragments" / ".plan.json"
+    plan.write_text(plan.read_text().replace('"generator": "fake"', '"generator": "other"'))
+
+
+def other_cases(raw, out):
+    fakes.run(raw, out, size=16)
+    fakes.write_case(raw, "d", *fakes.blob(seed=4))
+
+
+def old_in_the_way(raw, out):
+    out.with_name(".out.old").mkdir()
+
+
+def folders_in_the_way(raw, out):
+    fakes.run(raw, out, size=16)
+    (out / "train").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("how", "prepare"),
+    [
+        (How(workers=1), other_recipe),
+        (How(workers=1), foreign),
+        (How(workers=1), a_file),
+        (How(workers=1), old_in_the_way),
+        (How(workers=1, shard=(1, 2)), other_cases),
+        (How(workers=1, replace=True), foreign),
+        (How(workers=1, replace=True), a_file),
+        (How(workers=1, replace=True), other_source),
+        (How(workers=1, replace=True), folders_in_the_way),
+        (How(workers=1, replace=True, shard=(1, 2)), lambda raw, out: None),
+    ],
+)
+def test_an_estimate_refuses_what_the_build_refuses_in_the_same_words(tmp_path, how, prepare):
+    raw, out = fakes.raw_folder(tmp_path), tmp_path / "out"
+    prepare(raw, out)
+    before = fakes.tree(tmp_path)
+    refused = refusal(lambda: estimate(fakes.job(raw, out, size=16), how))
+    assert fakes.tree(tmp_path) == before
+    assert refused == refusal(lambda: fakes.run(raw, out, how, size=16)) is not None
+
+
+def test_an_estimate_refuses_a_dataset_below_a_file(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="out: cannot be written: Not a directory"):
+        estimate(fakes.job(raw, tmp_path / "file" / "out"), How())
+
+
+def test_an_estimate_refuses_what_gives_no_pair_and_says_why(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    with pytest.raises(InputError, match=r"not one pair would be built from 3 cases. b: .*\[crop_too_large\]"):
+        estimate(fakes.job(raw, tmp_path / "out", crops=(12,)), How())
+    raw = fakes.raw_folder(tmp_path / "empty", empty=(0, 1, 2))
+    with pytest.raises(InputError, match=r"not one pair would be built from 3 cases. No mask has any foreground"):
+        estimate(fakes.job(raw, tmp_path / "out"), How())
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_estimate_counts_what_was_done_before_and_is_still_so(tmp_path, replaced):
+    raw, out = fakes.raw_folder(tmp_path), tmp_path / "out"
+    fakes.run(raw, out.with_name(".out.new") if replaced else out)
+    how = How(workers=1, replace=replaced)
+    found = estimate(fakes.job(raw, out), how)
+    assert (found.cases, found.done, found.measured_on, found.bytes_out) == (0, 3, "", 0)
+    fakes.write_case(raw, "b", *fakes.blob(seed=9))
+    (raw / "c.npy").unlink()
+    found = estimate(fakes.job(raw, out), how)
+    assert (found.cases, found.done, found.measured_on) == (2, 1, "b")
+    assert fakes.run(raw, out, how).resumed == found.done
+
+
+def test_an_estimate_looks_where_a_swap_that_was_killed_left_the_dataset(tmp_path):
+    raw, out = fakes.raw_folder(tmp_path), tmp_path / "out"
+    fakes.run(raw, tmp_path / ".out.old", size=32)
+    fakes.run(raw, tmp_path / ".out.new", size=16)
+    before = fakes.tree(tmp_path)
+    assert estimate(fakes.job(raw, out, size=16), How()).done == 3
+    assert estimate(fakes.job(raw, out, size=16), How(replace=True)).done == 0
+    assert fakes.tree(tmp_path) == before
 
 
 def test_flags_of_reading_and_of_windowing_reach_the_row_and_the_counts(tmp_path, fake):

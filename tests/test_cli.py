@@ -86,6 +86,17 @@ def test_a_dry_run_writes_nothing(workspace):
     assert not (workspace / "datasets").exists()
 
 
+def test_a_dry_run_after_a_build_says_that_nothing_is_left(workspace):
+    call("build", "lung-tumor")
+    assert call("build", "lung-tumor", "--dry-run").stdout == "cases  0 to build, 0 excluded, 6 done before\n"
+    assert "holds a build of another recipe" in call("build", "lung-tumor", "--dry-run", "--size", "32", code=2).stderr
+
+
+def test_a_dry_run_of_a_shard_in_which_nothing_can_be_measured_says_so(workspace):
+    done = call("build", "lung-tumor", "--dry-run", "--shard", "1/2", "--crop", "24")
+    assert (done.stdout, "nothing could be measured" in done.stderr) == ("cases  3 to build, 0 excluded\n", True)
+
+
 def test_shards_say_what_comes_next(workspace):
     assert "imagemask merge datasets/lung-tumor" in call("build", "lung-tumor", "--shard", "1/2").stdout
     call("build", "lung-tumor", "--shard", "2/2")

@@ -149,6 +149,15 @@ def discover(job: Job) -> list[Case]:
     return in_order(generator, job.raw, options)
 
 
+def shared(job: Job, how: How) -> tuple[Plan, list[Case]]:
+    """The plan of all shards, and the cases of this one. Raises UsageError for a shard of a replacement."""
+    number, shards = how.shard
+    if how.replace and shards > 1:
+        raise UsageError("--replace does not go with --shard", remedy="Build the shards with another --out")
+    cases = discover(job)
+    return Plan(job.recipe, job.source, tuple(case.id for case in cases)), cases[number - 1 :: shards]
+
+
 def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progress) -> Built:
     """Build the share of ``job`` that ``how.shard`` names; a whole build ends by merging.
 
@@ -156,12 +165,7 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
     another recipe or another run is working in it; InputError where input or output cannot be used, or nothing was
     built.
     """
-    number, shards = how.shard
-    if how.replace and shards > 1:
-        raise UsageError("--replace does not go with --shard", remedy="Build the shards with another --out")
-    cases = discover(job)
-    share = cases[number - 1 :: shards]
-    plan = Plan(job.recipe, job.source, tuple(case.id for case in cases))
+    plan, share = shared(job, how)
     swap.recover(job.dataset)
     with ExitStack() as held:
         target = replace(job, dataset=swap.begin(job.dataset, plan, held)) if how.replace else job
@@ -169,7 +173,7 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
         started(len(share))
         workers = how.workers or suggested_workers(share)
         ended = _run_cases(target, share, workers, how, progress)
-        merged = join(target.dataset) if shards == 1 else None
+        merged = join(target.dataset) if how.shard[1] == 1 else None
         if how.replace and merged:
             swap.into_place(job.dataset)
             merged = replace(merged, dataset=job.dataset, notes=card.notes(job.dataset))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -92,7 +92,7 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
             # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
             # threads, so that digests of pixels do not wait, and their pixels pile up, behind the hash of a large file.
             hashing = beside.submit(_hash, names)
-            if earlier and _is_done(job, case, earlier, hashing):
+            if earlier and _is_done(job, case, earlier, hashing.result):
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
             fragment = _build(job, case, begun, beside)
@@ -116,11 +116,20 @@ def _hash(names: Mapping[Path, str]) -> dict[str, str]:
     return {name: files.sha256(path) for path, name in names.items()}
 
 
-def _is_done(job: Job, case: Case, earlier: Fragment, hashing: Future[dict[str, str]]) -> bool:
+def is_done(job: Job, case: Case) -> bool:
+    """Whether ``run`` would find ``case`` done: its files are read, to see whether they are still the same."""
+    earlier = fragments.read(job.dataset, case.id)
+    try:
+        return earlier is not None and _is_done(job, case, earlier, lambda: _hash(inputs(case, job.raw)))
+    except (OSError, CaseError):  # a file that cannot be read, or named: building it will say so
+        return False
+
+
+def _is_done(job: Job, case: Case, earlier: Fragment, hashes: Callable[[], dict[str, str]]) -> bool:
     """Whether an earlier run has built ``case`` from these very files, and all that it wrote is there."""
     if earlier.outcome != "built" or not _pictures_are_whole(job.dataset, earlier):
         return False
-    return earlier.key == _key(job, case, hashing.result())
+    return earlier.key == _key(job, case, hashes())
 
 
 def _sealed(

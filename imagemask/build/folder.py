@@ -58,22 +58,22 @@ def _refuse_busy(locks: Iterable[Path]) -> None:
             continue
 
 
-def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) -> tuple[str, ...]:
-    """Hold ``plan`` against the one that is there, and put it in its place. ``others`` are locks of other shards."""
+def check(dataset: Path, plan: Plan, *, alone: bool) -> tuple[str, ...]:
+    """The cases of the build in ``dataset`` that ``plan`` has no more. Touches nothing; ``alone``: no shard.
+
+    Raises UsageError where the folder is not ours, holds pairs of another recipe, or another shard saw other cases;
+    InputError where it is no folder.
+    """
+    refuse_foreign(dataset)
     if not (dataset / fragments.FOLDER / fragments.PLAN).is_file():
-        fragments.write_plan(dataset, plan)
         return ()
     old = fragments.read_plan(dataset)
     if found := fragments.differences(old, plan):
-        _refuse_busy(others)  # first: none of them can make a pair after we have looked for pairs
         if _holds_pairs(dataset, old):
             raise UsageError(
                 f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
                 remedy="Give --replace to build it anew, or another --out",
             )
-        for case in old.cases:  # before the plan: killed between, this is a build that has not tried them yet
-            fragments.forget(dataset, case)
-        fragments.write_plan(dataset, plan)
         return ()
     left, new = sorted(set(old.cases) - set(plan.cases)), sorted(set(plan.cases) - set(old.cases))
     if not alone and (left or new):
@@ -82,12 +82,24 @@ def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) ->
             f"{dataset}: another shard saw other cases: {seen}",
             remedy="Give every shard the same raw folder; after a change of the source, build once without --shard",
         )
+    return tuple(left)
+
+
+def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) -> tuple[str, ...]:
+    """Hold ``plan`` against the one that is there, and put it in its place. ``others`` are locks of other shards."""
+    path = dataset / fragments.FOLDER / fragments.PLAN
+    old = fragments.read_plan(dataset) if path.is_file() else plan
+    replaced = bool(fragments.differences(old, plan))
+    if replaced:
+        _refuse_busy(others)  # first: none of them can make a pair after we have looked for pairs
+    left = check(dataset, plan, alone=alone)
     for case in left:
         remove_pictures(dataset, fragments.read(dataset, case))
+    for case in old.cases if replaced else left:  # before the plan: killed between, this build has not tried them yet
         fragments.forget(dataset, case)
-    if old != plan:
+    if not path.is_file() or path.read_bytes() != plan.to_bytes():
         fragments.write_plan(dataset, plan)
-    return tuple(left)
+    return left
 
 
 def _holds_pairs(dataset: Path, plan: Plan) -> bool:

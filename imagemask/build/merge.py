@@ -15,6 +15,7 @@ from imagemask.build import fragments
 from imagemask.build.case import IMAGES, MASKS
 from imagemask.build.fragments import FORMAT, Fragment, Plan, Quarantine
 from imagemask.errors import InputError
+from imagemask.types import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,12 +99,15 @@ def _nothing_built(dataset: Path, plan: Plan, sum_: _Sum) -> InputError:
         counts = f"{len(sum_.quarantined)} quarantined" + f", {sum_.empty} without foreground" * (sum_.empty > 0)
         first = f"{case}: {note.file}: {note.reason} [{note.code}]"
         return InputError(f"{what}: {counts} ({manifest.QUARANTINE}), the first is {first}", remedy=note.remedy)
-    given = {name: plan.recipe.options.get(name) for name in ("labels", "mask_threshold")}
+    return InputError(what, remedy=no_foreground(plan.recipe))
+
+
+def no_foreground(recipe: Recipe) -> str:
+    """What to do where every case was built, and no pair came of it."""
+    given = {name: recipe.options.get(name) for name in ("labels", "mask_threshold")}
     asked = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value is not None]
     doubt = f" Is it the right {' and '.join(asked)}?" if asked else ""
-    return InputError(
-        what, remedy=f"No mask has any foreground as it is written.{doubt} --keep-empty keeps empty pairs"
-    )
+    return f"No mask has any foreground as it is written.{doubt} --keep-empty keeps empty pairs"
 
 
 class _Sum:

@@ -36,20 +36,31 @@ def beside(dataset: Path) -> Path:
     return dataset.with_name(f".{dataset.name}.new")
 
 
+def check(dataset: Path, plan: Plan) -> bool:
+    """Whether there is anything to replace. Touches nothing.
+
+    Raises UsageError where ``dataset`` is not ours, of another source, or cannot be renamed; InputError where it is no
+    folder.
+    """
+    folder.refuse_foreign(dataset)
+    if not dataset.is_dir() or not any(dataset.iterdir()):
+        return False
+    _check_replaceable(dataset, plan)
+    return True
+
+
 def begin(dataset: Path, plan: Plan, held: ExitStack) -> Path:
     """Lock ``dataset``, and start its replacement: the folder to build in.
 
-    A replacement that was left half-built is resumed where its plan is this one, else started anew. Raises UsageError
-    where ``dataset`` is of another source, or cannot be renamed.
+    A replacement that was left half-built is resumed where its plan is this one, else started anew. Raises as ``check``
+    does.
     """
     new = beside(dataset)
-    if dataset.is_dir() and any(dataset.iterdir()):
-        folder.refuse_foreign(dataset)
-        _check_replaceable(dataset, plan)
+    if check(dataset, plan):
         held.enter_context(files.lock(_lock(dataset)))
     files.make_folder(new / fragments.FOLDER)
     with files.lock(_lock(new)):
-        if not _is_of(new, plan):
+        if not is_of(new, plan):
             _remove_ours(new)
             files.make_folder(new / fragments.FOLDER)
             fragments.write_plan(new, plan)
@@ -66,16 +77,26 @@ def into_place(dataset: Path) -> None:
     _finish(dataset)
 
 
+def present(dataset: Path) -> Path:
+    """Where the dataset lies now: where a swap was killed between its two renames, still beside its place.
+
+    Raises InputError where ``.NAME.old`` is no dataset of ours.
+    """
+    old = _old(dataset)
+    if old.exists() and not (old / fragments.FOLDER).is_dir():
+        raise InputError(f"{old}: is in the way, and no dataset", remedy="Move it elsewhere")
+    return beside(dataset) if old.exists() and not dataset.exists() else dataset
+
+
 def recover(dataset: Path) -> None:
     """End a swap that was killed half-way: the finished replacement takes its place, the old folder goes.
 
-    Raises UsageError while another run holds one of the folders, InputError where ``.NAME.old`` is no dataset of ours.
+    Raises UsageError while another run holds one of the folders, InputError as ``present`` does.
     """
+    present(dataset)
     old = _old(dataset)
     if not old.exists():
         return
-    if not (old / fragments.FOLDER).is_dir():
-        raise InputError(f"{old}: is in the way, and no dataset", remedy="Move it elsewhere")
     with ExitStack() as held:
         held.enter_context(files.lock(_lock(old)))
         if not dataset.exists():
@@ -125,7 +146,8 @@ def _take_split(dataset: Path, new: Path) -> None:
         split.write_stamp(new, replace(stamp, manifest=split.NOT_LAID_OUT))
 
 
-def _is_of(replacement: Path, plan: Plan) -> bool:
+def is_of(replacement: Path, plan: Plan) -> bool:
+    """Whether a replacement, as far as there is one, is of this plan: then it is resumed."""
     try:
         return not fragments.differences(fragments.read_plan(replacement), plan)
     except ImagemaskError:

@@ -127,15 +127,18 @@ def _print_estimate(job: Any, how: Any, as_json: bool) -> None:
     if as_json:
         show.print_json("estimate", asdict(found))
         return
-    show.print_facts(
-        [
-            ("cases", f"{found.cases} to build, {found.excluded} excluded"),
+    before = f", {found.done} done before" if found.done else ""
+    facts = [("cases", f"{found.cases} to build, {found.excluded} excluded{before}")]
+    if found.measured_on:
+        facts += [
             ("reads", files.human(found.bytes_in)),
             ("writes", f"about {files.human(found.bytes_out)} to {show.path(job.dataset)}"),
             ("takes", f"about {found.seconds:.0f} s with {found.workers} workers (measured on {found.measured_on})"),
             ("memory", f"{files.human(found.memory_per_worker)} a worker"),
         ]
-    )
+    show.print_facts(facts)
+    if found.cases and not found.measured_on:
+        show.warn("no case that is left gives a pair, so nothing could be measured")
 
 
 def _print_built(built: Any, as_json: bool) -> None:
