@@ -51,7 +51,7 @@ def check_paths(paths: Sequence[Path] = ()) -> DocumentsReport:
 
 
 def annotate(report: DocumentsReport) -> list[str]:
-    """The findings as GitHub workflow commands; the paths are those that were given, relative to the repository."""
+    """The findings as GitHub workflow commands, at the files that were named."""
     return [annotation(finding, Path(finding.file)) for finding in report.findings]
 
 

@@ -155,13 +155,23 @@ def test_what_is_refused_is_one_line_on_stderr(workspace, words, code, said):
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_findings_exit_5_and_can_be_annotations(workspace):
+def test_findings_exit_5_and_can_be_annotations(workspace, monkeypatch):
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     call("build", "lung-tumor")
     call("split")
     next((workspace / "datasets" / "lung-tumor" / "masks").iterdir()).unlink()
     assert "IM012" in call("verify", code=5).stdout
     annotated = call("verify", "--annotations", code=5).stdout
     assert all(line.startswith("::error file=datasets/lung-tumor/") for line in annotated.splitlines())
+    (workspace / ".git").mkdir()
+    monkeypatch.chdir(workspace / "datasets" / "lung-tumor")
+    assert call("verify", "--annotations", code=5).stdout == annotated
+
+
+@pytest.mark.parametrize("command", ["verify", "audit", "manifests"])
+def test_two_forms_at_once_are_refused_before_any_work(command):
+    said = call(command, "--annotations", "--json", code=2).stderr
+    assert "--annotations and --json exclude each other" in said
 
 
 def test_findings_in_source_manifests_exit_5(tmp_path):

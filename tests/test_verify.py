@@ -699,6 +699,31 @@ class TestAnnotations:
             "::error file=data/manifest.csv,line=2,title=IM003::it is wrong. Restore it",
         ]
 
+    @pytest.mark.parametrize(
+        ("workspace", "git", "named"),
+        [
+            ("", "", "demo/manifest.csv"),
+            ("", "repository", "sub/demo/manifest.csv"),
+            ("", "repository/sub", "demo/manifest.csv"),
+            ("repository", "repository/sub", "sub/demo/manifest.csv"),
+            ("link", "", "sub/demo/manifest.csv"),
+            ("elsewhere", "repository", "sub/demo/manifest.csv"),
+        ],
+    )
+    def test_a_file_is_named_from_the_root_of_the_repository(self, tmp_path, monkeypatch, workspace, git, named):
+        below = tmp_path / "repository" / "sub"
+        below.mkdir(parents=True)
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "link").symlink_to("repository")
+        if git:
+            (tmp_path / git / ".git").write_text("gitdir: ...")
+        monkeypatch.chdir(below)
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path / workspace) if workspace else "")
+        report = self.report(Finding("IM003", 2, "manifest.csv", "it is wrong", "Restore it"))
+        for given_as in (Path("demo"), below / "demo", Path("x/../demo")):
+            [line] = annotate(report, given_as / "manifest.csv")
+            assert line == f"::error file={named},line=2,title=IM003::it is wrong. Restore it"
+
     @given(st.text(), st.text(st.characters(exclude_characters="/\0"), min_size=1))
     def test_no_text_breaks_out_of_its_line_or_property(self, message, name):
         (line,) = annotate(

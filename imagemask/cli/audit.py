@@ -32,7 +32,7 @@ _MEMORY = 300 << 20  # bytes of a worker: what it imports, and a few pictures of
     show_default=True,
     help="The least severity that ends with exit code 5.",
 )
-@click.option("--annotations", is_flag=True, help="Print findings as GitHub workflow commands.")
+@show.as_annotations
 @show.as_json
 def audit(
     dataset: Path | None, patient: str | None, workers: int | None, fail_on: str, annotations: bool, as_json: bool
@@ -41,6 +41,7 @@ def audit(
     from imagemask import audit as library
     from imagemask import manifest, pool
 
+    show.require_one_form(annotations=annotations, as_json=as_json)
     folder = manifest.find(dataset, Path())
     bar = show.Bar("audit")
     try:

@@ -72,13 +72,14 @@ def _line(part: Any) -> list[object]:
 @_dataset
 @click.option("--fast", is_flag=True, help="Decode no picture: tables, files and PNG headers only.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
-@click.option("--annotations", is_flag=True, help="Print findings as GitHub workflow commands.")
+@show.as_annotations
 @show.as_json
 def verify(dataset: Path | None, fast: bool, workers: int, annotations: bool, as_json: bool) -> None:
     """Check that a dataset is what its manifest says: files, digests, sizes, values, splits, counts."""
     from imagemask import manifest
     from imagemask import verify as library
 
+    show.require_one_form(annotations=annotations, as_json=as_json)
     folder = _find(dataset)
     report = library.verify(folder, fast=fast, workers=workers)
     lines = library.annotate(report, folder / manifest.MANIFEST) if annotations else None

@@ -15,6 +15,15 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+as_annotations = click.option("--annotations", is_flag=True, help="Print findings as GitHub workflow commands.")
+
+
+def require_one_form(*, annotations: bool, as_json: bool) -> None:
+    """Refuse both forms at once. Raises UsageError."""
+    from imagemask.errors import UsageError
+
+    if annotations and as_json:
+        raise UsageError("--annotations and --json exclude each other", remedy="Run it twice, or give one of them")
 
 
 def print_json(schema: str, document: dict[str, Any]) -> None:

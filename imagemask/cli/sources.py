@@ -191,12 +191,13 @@ def _of(expected: int | None) -> str:
 
 @click.command()
 @click.argument("paths", nargs=-1, type=_FOLDER, metavar="[PATH]...")
-@click.option("--annotations", is_flag=True, help="Print findings as GitHub workflow commands.")
+@show.as_annotations
 @show.as_json
 def manifests(paths: tuple[Path, ...], annotations: bool, as_json: bool) -> None:
     """Check source manifests (.toml) and dataset manifests (manifest.csv). [default: those of all sources]"""
     from imagemask import documents
 
+    show.require_one_form(annotations=annotations, as_json=as_json)
     report = documents.check_paths(paths)
     lines = documents.annotate(report) if annotations else None
     show.print_findings("manifests", report, lines, as_json=as_json)

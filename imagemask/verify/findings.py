@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 def annotate(report: Report, manifest_path: Path) -> list[str]:
     """The findings as GitHub workflow commands, which show them at the line of the manifest in a pull request.
 
-    ``manifest_path`` is relative to the repository. The form and its escapes are those of the runner's documentation,
-    "Workflow commands: setting an error message".
+    The form and its escapes are those of the runner's documentation, "Workflow commands: setting an error message".
     """
     return [
         annotation(one, manifest_path if one.line is not None else manifest_path.parent / one.file)
@@ -126,9 +126,26 @@ def annotation(finding: Finding, path: Path) -> str:
 
 
 def command(kind: str, path: Path, text: str, *, line: int | None, title: str) -> str:
-    """A GitHub workflow command: ``kind`` is error, warning or notice; ``line`` None stands for the whole file."""
-    place = f"file={_property(path.as_posix())}" + (f",line={line}" if line is not None else "")
+    """A GitHub workflow command: ``kind`` is error, warning or notice; ``line`` None stands for the whole file.
+
+    ``path`` is relative to the current folder, or absolute; the command names it from the repository's root.
+    """
+    place = f"file={_property(_in_repository(path).as_posix())}" + (f",line={line}" if line is not None else "")
     return f"::{kind} {place},title={_property(title)}::{_data(text)}"
+
+
+def _in_repository(path: Path) -> Path:
+    """``path`` from the root of the workflow's workspace, else of the git repository, else from the current folder:
+    from the first of them that it lies in; absolute where it lies in none.
+    """
+    here = Path.cwd()
+    whole = Path(os.path.normpath(here / path))  # no link is followed: git has the link, not what it leads to
+    repository = [folder for folder in (here, *here.parents) if (folder / ".git").exists()]
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    for root in (*([Path(workspace).resolve()] if workspace else []), *repository[:1], here):
+        if whole.is_relative_to(root):
+            return whole.relative_to(root)
+    return whole
 
 
 def _data(text: str) -> str:
