@@ -5,6 +5,7 @@ The codes are those of ``imagemask verify``: docs/verify.md.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from imagemask.types import Source
 from imagemask.verify.findings import Finding, annotation, found, in_order
 
 UNKNOWN = "unknown"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/]+(/\S*)?")
 _OTHER_TOML = ("pyproject.toml", "imagemask.toml")
 """No source manifests, though they may lie where one is looked for."""
 _SAID_LATER = ("folder",)
@@ -65,8 +67,24 @@ def check_source(source: Source, *, file: str, stem: str) -> Iterator[Finding]:
     for key, text in (("licence", source.licence), ("citation", source.citation)):
         if source.name not in _SAID_LATER and text.strip().casefold() in ("", UNKNOWN):
             yield found("IM102", f"{key} is {text!r}", file=file)
+    for message in _wrong_values(source):
+        yield found("IM101", message, file=file)
     for message in _contradictions(source):
         yield found("IM105", message, file=file)
+
+
+def _wrong_values(source: Source) -> Iterator[str]:
+    """Values that their keys can hold, and that mean nothing: no window, no address. (A key may be left empty.)"""
+    from imagemask import pixels
+
+    try:
+        pixels.parse_windows(source.window)
+    except UsageError as error:
+        yield f"window: {error.reason}"
+    archives = [(f"archives.{place}.url", archive.url) for place, archive in enumerate(source.archives)]
+    for key, text in (("url", source.url), ("licence_url", source.licence_url), *archives):
+        if text and not _ADDRESS.fullmatch(text):
+            yield f"{key}: {text!r} is no address, such as https://example.org"
 
 
 def _contradictions(source: Source) -> Iterator[str]:

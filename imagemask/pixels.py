@@ -62,6 +62,14 @@ def parse_window(text: str) -> tuple[float, float]:
     return bounds
 
 
+def parse_windows(texts: Sequence[str]) -> list[tuple[float, float]]:
+    """The windows of a recipe or a source: none, one, or three. Raises UsageError as ``parse_window``."""
+    windows = [parse_window(text) for text in texts]
+    if len(windows) not in (0, 1, 3):
+        raise UsageError(f"{len(windows)} windows were given", remedy="Give one, or three: one a colour channel")
+    return windows
+
+
 def window(pair: Slice, windows: Sequence[tuple[float, float]]) -> Slice:
     """``pair`` with its image in 8 bits.
 

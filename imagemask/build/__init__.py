@@ -118,9 +118,7 @@ def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Option
 
     fields = {"window": source.window, **{key: value for key, value in given.items() if value is not None}}
     # The window's numbers go into the recipe, not a preset's name: the name may come to mean something else.
-    bounds = [pixels.parse_window(text) for text in fields["window"]]
-    if len(bounds) not in (0, 1, 3):
-        raise UsageError(f"{len(bounds)} windows were given", remedy="Give one, or three: one a colour channel")
+    bounds = pixels.parse_windows(fields["window"])
     fields["window"] = tuple(f"{_shortest(low)}:{_shortest(high)}" for low, high in bounds)
     for several in ("crops", "flips", "rotations"):  # the order in which they are asked for makes no other dataset
         fields[several] = tuple(sorted(set(fields.get(several, ()))))
