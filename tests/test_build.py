@@ -719,7 +719,7 @@ def test_what_is_asked_for_in_another_order_is_the_same_recipe(tmp_path):
     assert one.recipe == fakes.job(raw, tmp_path / "out", flips=("h", "v"), crops=(2, 4), rotations=(-5.0, 5.0)).recipe
 
 
-@pytest.mark.parametrize("recipe", [{"rotations": (400.0,)}, {"stretch": True}, {"flips": ("x",)}])
+@pytest.mark.parametrize("recipe", [{"rotations": (400.0,)}, {"stretch": True}, {"flips": ("x",)}, {"combine": True}])
 def test_a_recipe_that_cannot_be_is_refused_before_anything_is_written(tmp_path, recipe):
     with pytest.raises(UsageError):
         fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out", **recipe)

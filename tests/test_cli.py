@@ -159,13 +159,22 @@ def test_findings_exit_5_and_can_be_annotations(workspace, monkeypatch):
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     call("build", "lung-tumor")
     call("split")
-    next((workspace / "datasets" / "lung-tumor" / "masks").iterdir()).unlink()
-    assert "IM012" in call("verify", code=5).stdout
+    key = (workspace / "datasets" / "lung-tumor" / "manifest.csv").read_text().splitlines()[1].split(",")[0]
+    (workspace / "datasets" / "lung-tumor" / "masks" / f"{key}.png").unlink()
+    assert f"masks/{key}.png (manifest.csv, line 2): IM012 " in call("verify", code=5).stdout
     annotated = call("verify", "--annotations", code=5).stdout
     assert all(line.startswith("::error file=datasets/lung-tumor/") for line in annotated.splitlines())
     (workspace / ".git").mkdir()
     monkeypatch.chdir(workspace / "datasets" / "lung-tumor")
     assert call("verify", "--annotations", code=5).stdout == annotated
+
+
+def test_a_split_by_patient_and_by_something_else_is_refused(workspace):
+    call("build", "lung-tumor")
+    for words in (("--by-patient", "--by", "image"), ("--by", "group", "--by-patient")):
+        assert "--by-patient and --by" in call("split", *words, "--resplit", code=2).stderr
+    assert not (workspace / "datasets" / "lung-tumor" / "split.csv").exists()
+    call("split", "--by-patient", "--by", "patient")
 
 
 @pytest.mark.parametrize("command", ["verify", "audit", "manifests"])

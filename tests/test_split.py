@@ -105,6 +105,24 @@ def dataset(tmp_path):
     return Dataset(tmp_path / "fake").write(patients(12), pictures=False)
 
 
+def test_another_fold_is_said_to_make_other_sets_of_the_same_folds(dataset):
+    split.split(dataset.folder, Request(folds=4, layout="none"))
+    assert split.split(dataset.folder, Request(fold=1)).notes == (
+        "kept the present folds; --resplit draws another",
+        "other sets than before, from the same folds: the test set was fold 0",
+        "fold 1 of 4 is the test set, fold 2 the validation set",
+    )
+    assert split.split(dataset.folder, Request(fold=1)).notes == (
+        "kept the present split; --resplit draws another",
+        "fold 1 of 4 is the test set, fold 2 the validation set",
+    )
+    dataset.write(patients(13), pictures=False)
+    assert split.split(dataset.folder, Request(fold=0)).notes[:2] == (
+        "kept 12 patients in their folds, and placed 1 new ones",
+        "other sets than before, from the same folds: the test set was fold 1",
+    )
+
+
 def test_split_csv_names_each_unit_once_and_the_manifest_agrees(dataset):
     split.split(dataset.folder, Request(folds=4, layout="none"))
     text = (dataset.folder / "split.csv").read_text()

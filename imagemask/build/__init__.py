@@ -127,6 +127,8 @@ def _recipe(name: str, source: Source, given: Mapping[str, Any], options: Option
     augment.variants(recipe)  # raises what is wrong with an angle before anything is written
     if recipe.stretch and recipe.size is None:
         raise UsageError("--stretch without --size", remedy="Give the side that pictures are to be squashed to")
+    if recipe.combine and not (recipe.crops or recipe.flips or recipe.rotations):
+        raise UsageError("--combine without --crop, --flip or --rotate", remedy="Give what is to be combined")
     return recipe
 
 

@@ -23,7 +23,7 @@ def _find(dataset: Path | None) -> Path:
 @click.option(
     "--by", type=click.Choice(["patient", "group", "image"]), help="What no two sets may share. [default: patient]"
 )
-@click.option("--by-patient", "by", flag_value="patient", help="The same as --by patient.")
+@click.option("--by-patient", is_flag=True, help="The same as --by patient.")
 @click.option("--ratios", help="Of train, valid and test. [default: 70,15,15]")
 @click.option("--folds", type=click.IntRange(3), help="Draw this many folds instead.")
 @click.option("--fold", type=click.IntRange(0), help="The fold that is the test set. [default: 0]")
@@ -36,13 +36,17 @@ def _find(dataset: Path | None) -> Path:
 )
 @click.option("--resplit", is_flag=True, help="Draw anew, also what the source itself split.")
 @show.as_json
-def split(dataset: Path | None, ratios: str | None, as_json: bool, **given: Any) -> None:
+def split(dataset: Path | None, by: Any, by_patient: bool, ratios: str | None, as_json: bool, **given: Any) -> None:
     """Assign whole patients to train, valid and test, and lay the three folders out."""
     from dataclasses import asdict
 
     from imagemask import split as library
+    from imagemask.errors import UsageError
 
-    request = library.Request(ratios=library.parse_ratios(ratios) if ratios else None, **given)
+    if by_patient and by not in (None, "patient"):
+        raise UsageError(f"--by-patient and --by {by} exclude each other", remedy="Give one of them")
+    by = "patient" if by_patient else by
+    request = library.Request(by=by, ratios=library.parse_ratios(ratios) if ratios else None, **given)
     report = library.split(_find(dataset), request)
     if as_json:
         show.print_json("split", asdict(report))

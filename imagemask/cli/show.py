@@ -60,10 +60,17 @@ def print_findings(schema: str, report: Any, annotations: list[str] | None, *, a
             click.echo(line)
     else:
         for one in report.findings:
-            place = f"{one.file}:{one.line}" if one.line is not None else one.file
-            click.echo(f"{place}: {one.code} {one.message}. {one.remedy}")
+            click.echo(f"{_place(one)}: {one.code} {one.message}. {one.remedy}")
         seen = _count(report.pairs, "pair") if hasattr(report, "pairs") else _count(len(report.documents), "manifest")
         click.echo(f"{seen}: {_count(len(report.findings), 'finding')}")
+
+
+def _place(finding: Any) -> str:
+    """The file of a finding. A line is always one of manifest.csv, also where another file is at fault."""
+    if finding.line is None:
+        return str(finding.file)
+    own = finding.file.endswith("manifest.csv")
+    return f"{finding.file}:{finding.line}" if own else f"{finding.file} (manifest.csv, line {finding.line})"
 
 
 def warn(text: str) -> None:

@@ -293,6 +293,8 @@ def _grouping(planned: Plan, request: Request, group: str, frame: pd.DataFrame) 
 def _history(planned: Plan, present: Assignment | None, kept: int, units: int) -> list[str]:
     said = []
     by = by_of(planned.column)
+    tested = present.test_fold if present else None
+    turned = planned.folds > 0 and tested not in (None, planned.fold)
     shipped = "kept the split that the source ships"
     if kept and present is None and kept < units:
         said.append(
@@ -301,9 +303,12 @@ def _history(planned: Plan, present: Assignment | None, kept: int, units: int) -
     elif kept and present is None:
         said.append(f"{shipped}; --resplit draws another")
     elif kept and kept < units:
-        said.append(f"kept {kept} {by}s where they were, and placed {units - kept} new ones")
+        where = "in their folds" if turned else "where they were"
+        said.append(f"kept {kept} {by}s {where}, and placed {units - kept} new ones")
     elif kept:
-        said.append("kept the present split; --resplit draws another")
+        said.append(f"kept the present {'folds' if turned else 'split'}; --resplit draws another")
+    if kept and turned:
+        said.append(f"other sets than before, from the same folds: the test set was fold {tested}")
     if planned.folds:
         valid = (planned.fold + 1) % planned.folds
         said.append(f"fold {planned.fold} of {planned.folds} is the test set, fold {valid} the validation set")
