@@ -121,7 +121,7 @@ def _training_list(root: Path) -> tuple[Counter[str], str]:
     """How often dataset.json lists each training id; and a flag where it cannot be used, so that the disk decides."""
     path = root / "dataset.json"
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = json.loads("" if files.is_special(path) else path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         return Counter(), "dataset_json_missing"
     except (OSError, ValueError, RecursionError):

@@ -72,6 +72,8 @@ class CheckReport:
     junk: int = 0
     links: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    special: list[str] = field(default_factory=list)
+    """Pipes, sockets and devices, which are not opened."""
     packed: list[str] = field(default_factory=list)
     """Archives that a build would unpack before it begins: nothing is known of their cases."""
     notes: list[str] = field(default_factory=list)
@@ -353,4 +355,5 @@ def _surroundings(
         "junk": len(listing.junk),
         "links": [relative(path, folder) for path in listing.links],
         "unreadable": [relative(path, folder) for path in listing.unreadable],
+        "special": [relative(path, folder) for path in listing.special],
     }

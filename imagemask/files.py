@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ class Listing:
     """Links to folders, and links that leave the folder or lead nowhere: never followed."""
     unreadable: tuple[Path, ...]
     """Folders that could not be listed."""
+    special: tuple[Path, ...] = ()
+    """Pipes, sockets and devices: never opened, for whoever opens a pipe waits until somebody writes into it."""
 
 
 def walk(root: Path) -> Listing:
@@ -167,6 +170,7 @@ def walk(root: Path) -> Listing:
     junk: list[Path] = []
     links: list[Path] = []
     unreadable: list[Path] = []
+    special: list[Path] = []
     home = root.resolve()
     for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename))):
         here = Path(folder)
@@ -175,13 +179,33 @@ def walk(root: Path) -> Listing:
         folders[:] = sorted(name for name in folders if not (is_junk(name) or is_ours(name)))
         for name in names:
             path = here / name
+            kind = _kind(path)
             if is_junk(name):
                 junk.append(path)
-            elif os.path.islink(path) and not _leads_inside(path, home):
+            elif stat.S_ISLNK(kind) and not _leads_inside(path, home):
                 links.append(path)
-            else:
+            elif stat.S_ISLNK(kind) or stat.S_ISREG(kind):
                 files.append(path)
-    return Listing(*(tuple(sorted(group)) for group in (files, junk, links, unreadable)))
+            else:
+                special.append(path)
+    return Listing(*(tuple(sorted(group)) for group in (files, junk, links, unreadable, special)))
+
+
+def is_special(path: Path) -> bool:
+    """Whether ``path`` is, or leads to, a pipe, a socket or a device, which must not be opened."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, RuntimeError):  # a loop, or nothing there
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _kind(path: Path) -> int:
+    """The mode of what lies at ``path``, of a link its own; a file's where that cannot be told: its reader says why."""
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return stat.S_IFREG
 
 
 def is_junk(name: str) -> bool:

@@ -346,7 +346,8 @@ def _passed_over(raw: Path, listing: files.Listing, roles: _Roles) -> list[str]:
     rest = (path for path in listing.files if path.suffix.casefold() in PICTURES and path not in used)
     unused = [_item(path, ()) for path in rest]
     notes = [f"Not used: {_homes(raw, unused)} ({_count(unused, 'picture file')})."] if unused else []
-    for found, what in ((listing.links, "link"), (listing.unreadable, "unreadable folder")):
+    others = ((listing.links, "link"), (listing.unreadable, "unreadable folder"), (listing.special, "special file"))
+    for found, what in others:
         notes += [f"Not followed: {_count(found, what)}, the first is {found[0].relative_to(raw)}."] if found else []
     return notes
 

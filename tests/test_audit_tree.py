@@ -5,6 +5,7 @@ import os
 import pytest
 import trees
 from datasets import Dataset, patients
+from fifos import fifo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,6 +217,15 @@ def test_a_folder_without_one_pair_is_refused(tmp_path):
     with pytest.raises(InputError, match="not one image with a mask among 2 pictures") as caught:
         open_tree(tmp_path)
     assert "train/images" in caught.value.remedy
+
+
+def test_pipes_are_counted_and_not_opened(tmp_path):
+    trees.write(tmp_path, "train/a", "train/b")
+    with fifo(tmp_path / "train" / "images" / "c.png"):
+        _, findings = open_tree(tmp_path)
+    assert [(one.code, one.message) for one in findings] == [
+        ("AU006", "1 special file not looked at: train/images/c.png")
+    ]
 
 
 def test_links_that_lead_out_are_counted_and_not_followed(tmp_path):

@@ -9,6 +9,7 @@ import cv2
 import fakes
 import numpy as np
 import pytest
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -871,6 +872,12 @@ def test_an_estimate_looks_where_a_swap_that_was_killed_left_the_dataset(tmp_pat
     assert estimate(fakes.job(raw, out, size=16), How()).done == 3
     assert estimate(fakes.job(raw, out, size=16), How(replace=True)).done == 0
     assert fakes.tree(tmp_path) == before
+
+
+def test_a_pipe_is_not_opened_and_told(tmp_path):
+    raw = fakes.raw_folder(tmp_path)
+    with fifo(raw / "pipe"):
+        assert fakes.run(raw, tmp_path / "out").passed_over == ("pipe",)
 
 
 def test_flags_of_reading_and_of_windowing_reach_the_row_and_the_counts(tmp_path, fake):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -391,6 +392,11 @@ class TestSurroundings:
         (raw / "images" / "._a.png").rename(raw / "._a.png")
         report = check("fake", raw)
         assert (report.junk, report.links, report.unreadable) == (2, ["link"], [])
+
+    def test_a_pipe_is_not_opened_and_named(self, raw):
+        with fifo(raw / "images" / "a.png"), fifo(raw / "notes"):
+            report = check("fake", raw)
+        assert report.special == ["images/a.png", "notes"]
 
     def test_they_are_counted_where_a_build_would_stop_too(self, tmp_path):
         (tmp_path / ".DS_Store").touch()

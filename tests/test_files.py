@@ -5,10 +5,12 @@ import errno
 import hashlib
 import os
 import resource
+import socket
 import tempfile
 from pathlib import Path
 
 import pytest
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +191,19 @@ def test_links_are_followed_to_files_inside_only(root, tmp_path):
     listing = files.walk(root)
     assert names(root, listing.files) == ["a/file", "good"]
     assert names(root, listing.links) == ["folder", "loop", "nowhere", "out", "up"]
+
+
+def test_pipes_and_sockets_are_no_files_to_look_at(root):
+    tree(root, "a/file")
+    with fifo(root / "a" / "pipe"), socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(root / "socket"))
+        (root / "to-a-pipe").symlink_to("a/pipe")
+        listing = files.walk(root)
+        assert names(root, listing.files) == ["a/file"]
+        assert names(root, listing.special) == ["a/pipe", "socket"]
+        assert names(root, listing.links) == ["to-a-pipe"]
+        assert [files.is_special(root / name) for name in ("a/pipe", "socket", "to-a-pipe")] == [True] * 3
+        assert not any(files.is_special(root / name) for name in ("a", "a/file", "none"))
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(root, monkeypatch):

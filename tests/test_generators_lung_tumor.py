@@ -24,6 +24,7 @@ from ct import (
     read_all,
     real_input,
 )
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 from imagemask.generators import lung_tumor
@@ -277,6 +278,12 @@ def test_without_a_usable_list_the_disk_decides(tmp_path, content, flag):
     case, slices = only_case(lung_tumor, tmp_path)
     assert case.flags == (flag,)
     assert len(slices) == 4
+
+
+def test_a_list_that_is_a_pipe_is_not_opened(tmp_path):
+    write_lung(tmp_path)
+    with fifo(tmp_path / "dataset.json"):
+        assert only_case(lung_tumor, tmp_path)[0].flags == ("dataset_json_unreadable",)
 
 
 def test_the_list_and_the_disk_are_compared(tmp_path):

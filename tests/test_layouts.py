@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fifos import fifo
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -302,6 +303,14 @@ def test_says_what_it_did_not_use(tmp_path):
     _, unused, links = layouts.find(tmp_path).notes
     assert unused == "Not used: other0/, other1/, other2/ and 2 more (5 picture files)."
     assert links == "Not followed: 1 link, the first is loop."
+
+
+def test_says_what_it_did_not_open(tmp_path):
+    grow(tmp_path, "images/a.png", "masks/a.png", "images/b.png", "masks/b.png")
+    with fifo(tmp_path / "masks" / "b.png"):
+        found = layouts.find(tmp_path)
+    assert found.notes[-1] == "Not followed: 1 special file, the first is masks/b.png."
+    assert [len(pair.masks) for pair in found.pairs] == [1, 0]
 
 
 def test_says_what_it_could_not_list(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -246,6 +247,17 @@ def test_a_folder_is_searched_and_its_tree_kept(tmp_path, run, out):
         "links that are not followed": 1,
         "no image": 1,
     }
+
+
+def test_a_pipe_is_passed_over_in_a_folder_and_a_failure_where_it_is_named(tmp_path, run, out):
+    draw(tmp_path / "in" / "a.png")
+    with fifo(tmp_path / "in" / "b.png") as named:
+        report = predict(run, [tmp_path / "in", named], out, model=Bright())
+    assert names(report) == ["a"]
+    assert report.passed_over == {"pipes, sockets and devices": 1}
+    assert [(one.file, one.code, one.reason) for one in report.failures] == [
+        (named, "special_file", "is a pipe, a socket or a device, which is not opened")
+    ]
 
 
 def found_names(paths, tmp_path):

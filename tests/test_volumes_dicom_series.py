@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from ct_series import hu, slice_at, write_series
+from fifos import fifo
 
 from imagemask.errors import CaseError
 from imagemask.files import walk
@@ -228,6 +229,13 @@ def test_folders_that_cannot_be_listed_are_problems(tmp_path, monkeypatch):
     found = find_series(tmp_path)
     assert found.problems == [(closed, "unreadable: the folder cannot be listed")]
     assert len(found.series) == 1
+
+
+def test_pipes_are_skipped_and_counted(tmp_path):
+    write_series(tmp_path)
+    with fifo(tmp_path / "more.dcm"):
+        found = find_series(tmp_path)
+    assert (len(found.series), found.skipped["special"]) == (1, 1)
 
 
 def test_odd_names_are_no_obstacle(tmp_path):

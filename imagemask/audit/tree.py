@@ -240,7 +240,8 @@ def _incomplete(folder: Path, pairs: Iterable[Pair]) -> Iterator[Finding]:
 def _passed_over(folder: Path, listing: files.Listing, pairs: Iterable[Pair]) -> Iterator[Finding]:
     used = {path for pair in pairs for path in (*pair.images, *pair.masks)}
     rest = [path for path in listing.files if path.suffix.casefold() in layouts.PICTURES and path not in used]
-    for what, paths in (("picture", rest), ("link", listing.links), ("unreadable folder", listing.unreadable)):
+    others = (("link", listing.links), ("unreadable folder", listing.unreadable), ("special file", listing.special))
+    for what, paths in (("picture", rest), *others):
         shown = [path.relative_to(folder).as_posix() for path in paths if names.is_text(path)]
         if paths:
             message = f"{len(paths)} {what}{'s' * (len(paths) > 1)} not looked at: {names.some(shown)}"

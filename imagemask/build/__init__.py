@@ -62,7 +62,7 @@ class Built:
     left: tuple[str, ...]
     """Cases of an earlier run that are not in the source any more; what was built of them is gone."""
     passed_over: tuple[str, ...]
-    """Links out of the raw folder, which are not followed, and folders that cannot be listed."""
+    """Links out of the raw folder, which are not followed, folders that cannot be listed, and pipes and devices."""
 
 
 def prepare(
@@ -192,7 +192,7 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
 
 def _passed_over(raw: Path) -> tuple[str, ...]:
     listing = files.walk(raw)
-    return tuple(relative(path, raw) for path in (*listing.links, *listing.unreadable))
+    return tuple(relative(path, raw) for path in (*listing.links, *listing.unreadable, *listing.special))
 
 
 def merge(dataset: Path) -> Merged:

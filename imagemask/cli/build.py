@@ -162,7 +162,7 @@ def _print_built(built: Any, as_json: bool) -> None:
         show.warn(f"no longer in the source, and removed: {show.some(built.left)}")
     if built.passed_over:
         names = show.some(built.passed_over)
-        show.warn(f"not read, as links out of the source or folders that cannot be listed: {names}")
+        show.warn(f"not read, as links out of the source, folders that cannot be listed, or pipes and devices: {names}")
 
 
 def _print_merged(merged: Any, *, resumed: int = 0) -> None:

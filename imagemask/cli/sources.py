@@ -153,6 +153,7 @@ def _print_check(report: Any) -> None:
             ("junk", f"{report.junk} files of operating systems, passed over" if report.junk else ""),
             ("links", show.some(report.links)),
             ("unreadable", show.some(report.unreadable)),
+            ("special", show.some(report.special)),
         ]
     )
     for archive in report.archives:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from imagemask import images, names
 from imagemask.errors import CaseError, UsageError
-from imagemask.files import walk
+from imagemask.files import is_special, walk
 from imagemask.volumes import dicom, nifti, pairs
 from imagemask.volumes.dicom.header import read_header
 
@@ -104,7 +104,11 @@ def _add_file(path: Path, found: Found) -> None:
 def _in_folder(root: Path, out: Path, found: Found) -> None:
     listing = walk(root)
     series: list[Path] = []
-    known = {"left behind by an operating system": listing.junk, "links that are not followed": listing.links}
+    known = {
+        "left behind by an operating system": listing.junk,
+        "links that are not followed": listing.links,
+        "pipes, sockets and devices": listing.special,
+    }
     found.passed_over.update({reason: len(group) for reason, group in known.items() if group})
     found.failures.extend(_unlisted(path) for path in listing.unreadable)
     for path in listing.files:
@@ -141,6 +145,9 @@ def _sort(path: Path, root: Path, found: Found, series: list[Path]) -> None:
 
 def _kind(path: Path) -> Kind | None:
     """What a file is, by its first bytes; a damaged one is what it would be. Raises CaseError where it is not there."""
+    if is_special(path):
+        reason = "is a pipe, a socket or a device, which is not opened"
+        raise CaseError("special_file", reason, file=path, remedy="Give the file itself")
     if not names.is_text(path):
         shown = Path(str(path).encode("utf-8", "backslashreplace").decode())
         raise CaseError("undecodable_name", "its name is not text", file=shown, remedy="Rename the file")

@@ -64,7 +64,7 @@ def find_series(root: Path) -> Found:
     file; any other is among the problems.
     """
     listing = walk(root)
-    skipped = Counter(junk=len(listing.junk), link=len(listing.links))
+    skipped = Counter(junk=len(listing.junk), link=len(listing.links), special=len(listing.special))
     damaged: list[tuple[Path, str]] = []
     members: list[_Member] = []
     for path in listing.files:
