@@ -30,9 +30,11 @@ from hypothesis import strategies as st
 from imagemask.generators import pancreas
 from imagemask.generators.phantoms import pancreas as pancreas_phantom
 
-from imagemask import files, phantoms, registry
+from imagemask import build, files, manifest, phantoms, registry
+from imagemask.build import How
 from imagemask.errors import CaseError, InputError
 from imagemask.volumes.dicom import DicomSlice, write_dicom
+from imagemask.volumes.dicom.images import DicomImage
 from imagemask.volumes.nifti import write_nifti
 
 
@@ -185,6 +187,22 @@ def test_a_dropped_slice_is_never_decoded(tmp_path):
         assert caught.value.file == one.source
     (kept,) = (one for one in slices if one.mask.any())
     assert np.asarray(kept.image).shape == SHAPE[1:], "what the content check decoded is not decoded again"
+
+
+@pytest.mark.parametrize("keep_empty", [False, True])
+def test_a_build_decodes_each_slice_that_it_writes_once_and_no_other(belly, tmp_path, monkeypatch, keep_empty):
+    real, decoded = DicomImage.__array__, []
+
+    def counted(image, *args, **kwargs):
+        decoded.append(image.path.relative_to(belly).as_posix())
+        return real(image, *args, **kwargs)
+
+    monkeypatch.setattr(DicomImage, "__array__", counted)
+    job = build.prepare("pancreas", raw=belly, out=tmp_path, recipe={"keep_empty": keep_empty}, options={})
+    counts = build.run(job, How(workers=1), started=lambda _: None, progress=lambda _: None).merged.counts
+    assert sorted(decoded) == sorted(manifest.read(tmp_path)["source"])
+    assert len(decoded) == counts.pairs == (counts.slices_read if keep_empty else counts.slices_kept)
+    assert bool(counts.slices_empty) != keep_empty
 
 
 def test_a_slice_knows_its_file(tmp_path):
