@@ -24,6 +24,8 @@ from imagemask.cli import main
 from imagemask.volumes.nifti import write_nifti
 
 PICTURES = ("images/", "masks/")
+EVERY = "*"
+"""In place of a case: each that the fault does not hit."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Built:
-    """Exit 0. ``flags`` are those that the case has and had not; its ``pictures`` are the clean build's.
+    """Exit 0. ``flags`` are those that the case has beside its own; its ``pictures`` are the clean build's.
 
     Unless they are ``turned`` (the same, under other slice numbers), ``other`` ones, or there are ``none``.
     """
@@ -89,6 +91,10 @@ class Fault:
     """What ``verify`` finds in what is built: the source as it is parts a patient, or leaves a picture in no set."""
     hook: str = ""
     """Run in a process of its own, which begins, as each of its workers does, with this code."""
+    spreads: Mapping[str, str] = field(default_factory=dict)
+    """The flags that other cases get with it, by case."""
+    rewrites: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda row: {}
+    """What else is another in the row of another case: the source lies, or is parted, in another way."""
 
     @property
     def row(self) -> str:
@@ -117,7 +123,7 @@ class Bench:
         out = folder / "clean"
         ended = run(["build", source, "--raw", self.raw, "--out", out, "--workers", 1, *arguments, *recipe])
         assert ended.exit_code == 0, ended.stderr
-        self.pictures, self.flags = pictures(out), flags(out)
+        self.pictures, self.rows, self.flags = pictures(out), rows(out), flags(out)
         self.excluded = document(out)["excluded"]
         self.checked = json.loads(run(["check", source, "--raw", self.raw, "--json", *arguments]).stdout)
 
@@ -170,21 +176,29 @@ class Bench:
             assert [(one["case"], one["code"]) for one in found["quarantined"]] == [(fault.case, fault.then.code)]
 
     def _others_are_untouched(self, fault, out):
+        """Their pictures, whole rows and flags are the clean build's, but for what the table says."""
         mine = (f"{fault.case}-", f"{fault.was or fault.case}-")
 
         def others(found):
-            return {path: data for path, data in found.items() if not path.split("/")[1].startswith(mine)}
+            return {key: value for key, value in found.items() if not key.split("/")[-1].startswith(mine)}
+
+        def with_spread(case, noted):
+            return {*noted, *fault.spreads.get(EVERY, "").split(), *fault.spreads.get(case, "").split()}
+
+        def expected(row):
+            noted = with_spread(row["case"], row["flags"].split())
+            return {**row, "flags": " ".join(sorted(noted)), **fault.rewrites(row)}
 
         assert others(pictures(out)) == others(self.pictures)
-        noted = set((fault.then.flags if isinstance(fault.then, Built) else "").split())
-        for case, found in flags(out).items():
-            if case != fault.case:
-                assert found - self.flags[case] <= noted
+        assert others(rows(out)) == {key: expected(row) for key, row in others(self.rows).items()}
+        healthy = self.flags.keys() - {fault.case, fault.was}
+        found = {case: noted for case, noted in flags(out).items() if case != fault.case}
+        assert found == {case: with_spread(case, self.flags[case]) for case in healthy}
 
     def _built(self, fault, out):
         assert lines(out) == []
         was = fault.was or fault.case
-        assert flags(out)[fault.case] - self.flags.get(was, set()) == set(fault.then.flags.split())
+        assert flags(out)[fault.case] == self.flags.get(was, set()) | set(fault.then.flags.split())
         now = [(place, data) for place, data in of(fault.case, pictures(out))]
         before = [(place, data) for place, data in of(was, self.pictures)]
         if fault.then.pictures == "none":
@@ -240,6 +254,12 @@ def lines(out):
     """quarantine.csv."""
     with (out / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def rows(out):
+    """Key: row, of manifest.csv, its cells as they are written."""
+    with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return {row["key"]: row for row in csv.DictReader(file)}
 
 
 def document(out):

@@ -14,14 +14,14 @@ from PIL import Image
 
 from imagemask import images
 
-FOLDER = "im_Dyskeratotic"
+CASE, FOLDER = "Dyskeratotic_001", "im_Dyskeratotic"
 PICTURE = f"{FOLDER}/001.bmp"
 CELL, NUCLEUS = f"{FOLDER}/001_cyt01.dat", f"{FOLDER}/001_nuc01.dat"
 SECOND, SECOND_NUCLEUS = f"{FOLDER}/001_cyt02.dat", f"{FOLDER}/001_nuc02.dat"
 ALL = (CELL, NUCLEUS, SECOND, SECOND_NUCLEUS)
 ALONE = "im_Koilocytotic/im_Koilocytotic/001_nuc01.dat"
 SIZE = 96
-sipakmed = partial(Fault, source="cervical-cancer", case="Dyskeratotic_001")
+sipakmed = partial(Fault, source="cervical-cancer", case=CASE)
 
 
 def outline(*names, change):
@@ -200,7 +200,13 @@ CELLS = [
     sipakmed("S21 32 bits", picture(with_alpha), Built()),
     # In the healthy source five pictures are called 001.bmp.
     sipakmed("S22", lambda _: None, Built()),
-    sipakmed("S23", copy("im_Metaplastic/001.bmp", PICTURE), Built("duplicate_image", "other")),
+    sipakmed(
+        "S23",
+        copy("im_Metaplastic/001.bmp", PICTURE),
+        Built("duplicate_image", "other"),
+        spreads={"Metaplastic_001": "duplicate_image"},
+        rewrites=lambda row: {"group": CASE} if row["case"] == "Metaplastic_001" else {},
+    ),
     sipakmed("S25", strange, Built()),
     sipakmed("S26 beside", copy(f"{FOLDER}/CROPPED/001_01.bmp", f"{FOLDER}/001_01.bmp"), Built()),
     sipakmed("S26 within", copy(PICTURE, f"{FOLDER}/CROPPED/002.bmp"), Built()),

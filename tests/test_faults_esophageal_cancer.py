@@ -14,6 +14,7 @@ from PIL import Image
 from imagemask import images
 
 STEM, SIZE = stem_of(2, 2), 32
+FRAMES = [f"test+{stem_of(2, frame)}" for frame in range(4)]
 TEST, TRAIN, HEALTHY = "EEC-2022/test", "EEC-2022/train", "EEC-2022/non-EEC"
 IMAGE, MASK = f"{TEST}/image/{STEM}.png", f"{TEST}/mask/{STEM}.png"
 NEW = "synthetic_mask leak_risk unusual_size"  # of a frame without cancer that was not there
@@ -165,12 +166,14 @@ FAULTS = [
         Built("patient_in_splits unusual_size", "other"),
         case="train+3ESTD3jhx201402040OR",
         finds="IM008",
+        spreads=dict.fromkeys(FRAMES, "patient_in_splits"),
     ),
     eec(
         "E17",
         another_pair("1ESTD1jhx201400040OR", change=lambda content: content),
         Built("leak_risk patient_spelling unusual_size", "other"),  # the other frame of this one is spelt JHX
         case="train+1ESTD1jhx201400040OR",
+        spreads={f"test+{STEM}": "leak_risk"},
     ),
     eec(
         "E17 and the patient",
@@ -178,6 +181,7 @@ FAULTS = [
         Built("leak_risk patient_in_splits unusual_size", "other"),
         case=f"train+{STEM}",
         finds="IM008",
+        spreads={**dict.fromkeys(FRAMES, "patient_in_splits"), f"test+{STEM}": "leak_risk patient_in_splits"},
     ),
     eec("E18", renamed("lesion b"), Built("patient_unknown"), case="test+lesion b", was=f"test+{STEM}"),
     eec(

@@ -198,7 +198,7 @@ FAULTS = [
     ),
     lung("G1 file", a_file, Refused(4, "is not a folder")),
     lung("G2", something_else, Refused(4, "It holds: holiday/, imagemask-phantom.json, holiday/beach.jpg. Accepted")),
-    lung("G3 nested", nested, Built()),
+    lung("G3 nested", nested, Built(), rewrites=lambda row: {"source": f"{ROOT}/{row['source']}"}),
     lung("G3 two", twice, Refused(4, "holds 2 copies of the source")),
     lung("G4 image", data(IMAGE, emptied), Quarantined("empty_file", IMAGE)),
     lung("G4 label", data(LABEL, emptied), Quarantined("empty_file", LABEL)),

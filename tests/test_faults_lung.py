@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from faults import Bench, Built, Fault, Quarantined, Refused, both, data, remove, volume
+from faults import EVERY, Bench, Built, Fault, Quarantined, Refused, both, data, remove, volume
 
 ROOT = "Task06_Lung"
 NAME = "lung_053.nii.gz"
@@ -215,10 +215,20 @@ FAULTS = [
     lung("L19 flat", volume(IMAGE, array=lambda stored: stored[:, :, 3]), Quarantined("not_3d", IMAGE, "32x32,")),
     lung("L20", remove(LABEL), Quarantined("missing_label", LABEL)),
     lung("L21", remove(IMAGE), Quarantined("missing_image", IMAGE)),
-    lung("L22", remove(LIST), Built("dataset_json_missing")),
+    lung("L22", remove(LIST), Built("dataset_json_missing"), spreads={EVERY: "dataset_json_missing"}),
     lung("L23 marked", data(LIST, lambda content: b"\xef\xbb\xbf" + content), Built()),
-    lung("L23 cut", data(LIST, lambda content: content[:-9]), Built("dataset_json_unreadable")),
-    lung("L23 types", data(LIST, lambda _: b'{"training": 63, "test": {}}'), Built("dataset_json_unreadable")),
+    lung(
+        "L23 cut",
+        data(LIST, lambda content: content[:-9]),
+        Built("dataset_json_unreadable"),
+        spreads={EVERY: "dataset_json_unreadable"},
+    ),
+    lung(
+        "L23 types",
+        data(LIST, lambda _: b'{"training": 63, "test": {}}'),
+        Built("dataset_json_unreadable"),
+        spreads={EVERY: "dataset_json_unreadable"},
+    ),
     lung("L24 listed", remove(IMAGE, LABEL), Quarantined("listed_missing", NAME, "dataset.json lists lung_053")),
     lung("L24 not listed", listed(unlisted), Built("not_listed")),
     # numTraining is words: what is listed and what is there are compared one by one, and `check` counts them.

@@ -6,7 +6,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
-from faults import Bench, Built, Fault, Quarantined, both, data, remove
+from faults import EVERY, Bench, Built, Fault, Quarantined, both, data, remove
 from imagemask.generators.phantoms import jpeg
 from PIL import Image, ImageCms
 
@@ -150,6 +150,11 @@ def black_and_white_beside(scene):
         (old / f"annotations/{number}_binary_binary.PNG").rename(new / f"train_label/black_write/{number}.PNG")
     for path in old.glob("[!.]*.txt"):
         path.rename(new.parent / path.name)
+
+
+def lies_beside(row):
+    """Where each picture lies in that layout."""
+    return {"source": f"dataset/OTU_2D/train/train_image/{row['source'].rpartition('/')[2]}"}
 
 
 def profile(name, kind, **more):
@@ -304,10 +309,21 @@ FAULTS = [
     ovarian(
         "M25 a word", text(TRAIN_CLASSES, lambda lines: lines.replace("1.JPG  0", "1.JPG  x")), Built("class_unknown")
     ),
-    ovarian("M26", lists_gone, Built("lists_missing")),
+    ovarian(
+        "M26",
+        lists_gone,
+        Built("lists_missing"),
+        spreads={EVERY: "lists_missing"},
+        rewrites=lambda _: {"split": "", "category": ""},
+    ),
     ovarian("M27", pixels(BINARY, lambda stored: stored * 0), Built("empty_label masks_differ", "none")),
-    ovarian("M28", copied("images/6.JPG", "images/1.JPG"), Built("leak_risk", "other")),
-    ovarian("M30", black_and_white_beside, Built()),
+    ovarian(
+        "M28",
+        copied("images/6.JPG", "images/1.JPG"),
+        Built("leak_risk", "other"),
+        spreads={"OTU2D_0006": "leak_risk"},
+    ),
+    ovarian("M30", black_and_white_beside, Built(), rewrites=lies_beside),
     ovarian("M31 profile of a mask", profile(BINARY, "PNG"), Built()),
     ovarian("M31 profile of colours", both(profile(COLOURS, "PNG"), remove(BINARY, SECOND)), Built()),
     ovarian("M31 gamma", data(BINARY, gamma), Built()),
