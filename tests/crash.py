@@ -1,7 +1,7 @@
 """Runs the command line in a process group of its own, and really kills it: at the n-th rename, wherever that is.
 
 ``sitecustomize`` is imported by every Python process that starts with it on PYTHONPATH, workers included, and counts
-renames in a file that all of them append to.
+renames in a file that all of them append to. Where one process is enough, ``Reaper`` stops it at any step, and quickly.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+STEPS = ("replace", "rename", "link", "unlink", "mkdir", "rmdir")
 HOOK = """
 import os
 import signal
@@ -53,6 +54,28 @@ if __name__ == "__main__":
             if end.code:
                 raise
 """
+
+
+class Killed(BaseException):
+    """Nothing that the code under test could catch."""
+
+
+class Reaper:
+    """Lets so many steps on the file system happen, and then no more, as for a process that is gone."""
+
+    def __init__(self, monkeypatch, survives):
+        self.steps, self.survives = 0, survives
+        for name in STEPS:
+            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
+
+    def counted(self, real):
+        def step(*args, **kwargs):
+            self.steps += 1
+            if self.steps > self.survives:
+                raise Killed
+            return real(*args, **kwargs)
+
+        return step
 
 
 def obey_permissions():

@@ -13,7 +13,8 @@ import pytest
 from imagemask import testing
 
 BUILD = "build lung-tumor --workers 2 --flip h --size 32"
-SHARDS = ("build lung-tumor --shard 1/2", "build lung-tumor --shard 2/2", "merge datasets/lung-tumor")
+SHARDS = ("build lung-tumor --shard 1/2", "build lung-tumor --shard 2/2")
+MERGE = "merge datasets/lung-tumor"
 SPLIT = "split --by-patient"
 AGAIN = "split --ratios 50,25,25 --variants everywhere --resplit"
 REPLACE = "build lung-tumor --replace --size 48"
@@ -34,43 +35,55 @@ def hooks(tmp_path_factory):
     return crash.hook(tmp_path_factory.mktemp("hooks"))
 
 
-def fresh(workspace, name):
+def fresh(workspace, name, begun=None):
+    """A folder to work in, with what lies in the folder ``begun``."""
     here = workspace / name
     shutil.rmtree(here, ignore_errors=True)
-    here.mkdir()
-    (here / "raw").symlink_to(workspace / "raw")
+    if begun:
+        shutil.copytree(begun, here, symlinks=True)
+    else:
+        here.mkdir()
+        (here / "raw").symlink_to(workspace / "raw")
     return here
 
 
-def kills(first, last, number, seed):
-    """Renames to be killed at: some from ``first`` to ``last``, and always the very last three."""
-    ends = range(max(first, last - 2), last + 1)
-    others = range(first, ends[0])
+def ended(workspace, hooks, name, *commands):
+    """A folder in which the commands were run to their end."""
+    here = fresh(workspace, name)
+    done, _ = crash.run(hooks, here, *commands)
+    assert done.returncode == 0, done.stderr
+    return here
+
+
+def kills(last, number, seed):
+    """Renames to be killed at: some of all, and always the very last three."""
+    ends = range(max(1, last - 2), last + 1)
+    others = range(1, ends[0])
     return sorted([*random.Random(seed).sample(others, min(number - len(ends), len(others))), *ends])
 
 
 @pytest.mark.parametrize(
-    ("commands", "after", "number", "seed"),
+    ("before", "commands", "number", "seed"),
     [
-        ((BUILD, SPLIT), 0, 20, 1),
-        ((*SHARDS, SPLIT), 2, 6, 2),
-        ((BUILD, SPLIT, AGAIN), 2, 6, 3),
-        ((BUILD, SPLIT, REPLACE), 2, 6, 4),
+        ((), (BUILD, SPLIT), 20, 1),
+        (SHARDS, (MERGE, SPLIT), 100, 2),  # more than there are: at every one
+        ((BUILD, SPLIT), (AGAIN,), 6, 3),
+        ((BUILD, SPLIT), (REPLACE,), 6, 4),
     ],
     ids=["build and split", "merge and split", "split again", "replace"],
 )
-def test_killed_at_a_rename_and_run_again(workspace, hooks, commands, after, number, seed):
-    """The first ``after`` commands run to their end; the kills lie behind them."""
-    whole = fresh(workspace, "whole")
+def test_killed_at_a_rename_and_run_again(workspace, hooks, before, commands, number, seed):
+    """What runs ``before`` comes to its end, once; the kills lie behind it, and only ``commands`` are run again."""
+    begun = ended(workspace, hooks, "begun", *before) if before else None
+    whole = fresh(workspace, "whole", begun)
     done, total = crash.run(hooks, whole, *commands)
     assert done.returncode == 0, done.stderr
     expected = fakes.tree(whole / "datasets")
-    begun = crash.run(hooks, fresh(workspace, "begun"), *commands[:after])[1] if after else 0
-    for at in kills(begun + 1, total, number, seed):
-        here = fresh(workspace, "killed")
+    for at in kills(total, number, seed):
+        here = fresh(workspace, "killed", begun)
         killed, _ = crash.run(hooks, here, *commands, at=at)
         assert killed.returncode == -signal.SIGKILL, f"was not killed at rename {at}: {killed.stderr}"
-        again, _ = crash.run(hooks, here, *rest(commands, here))
+        again, _ = crash.run(hooks, here, *commands)
         assert again.returncode == 0, f"after a kill at rename {at}: {again.stderr}"
         found = fakes.tree(here / "datasets")
         assert sorted(found) == sorted(expected), f"after a kill at rename {at}"
@@ -92,21 +105,11 @@ def test_killed_after_an_attempt_that_made_nothing(workspace, hooks):
         assert fakes.tree(here / "datasets") == fakes.tree(whole / "datasets"), f"after a kill at rename {at}"
 
 
-def rest(commands, here):
-    """What a person runs after a crash: the command that was stopped, and those that follow it."""
-    if commands[-1] != REPLACE:
-        return commands
-    plan = here / "datasets" / "lung-tumor" / "fragments" / ".plan.json"
-    swapping = (here / "datasets" / ".lung-tumor.old").exists() or (here / "datasets" / ".lung-tumor.new").exists()
-    replaced = plan.exists() and '"size": 48' in plan.read_text()
-    return (REPLACE,) if swapping or replaced else commands
-
-
 def test_a_worker_that_is_killed_once_changes_nothing(workspace, hooks):
     whole = fresh(workspace, "whole")
     done, total = crash.run(hooks, whole, BUILD, worker=True)
     assert done.returncode == 0, done.stderr
-    for at in kills(1, total, 4, seed=5):
+    for at in kills(total, 4, seed=5):
         here = fresh(workspace, "killed")
         done, _ = crash.run(hooks, here, BUILD, at=at, worker=True)
         assert done.returncode == 0, done.stderr

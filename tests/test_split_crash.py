@@ -1,7 +1,6 @@
 """Killed between any two steps and run again, a split ends with the tree of a run that was never killed."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -12,38 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from crash import Killed, Reaper
 from datasets import Dataset
 
 from imagemask import manifest, split
 from imagemask.split import Request
 
-STEPS = ("replace", "rename", "link", "unlink", "mkdir", "rmdir")
 FIRST = Request()
 ANEW = Request(ratios=(50, 25, 25), variants="everywhere", resplit=True)
 COPIES = Request(layout="copy")
 FOLDS = Request(folds=3, fold=1, resplit=True)
-
-
-class Killed(BaseException):
-    """Nothing that the code under test could catch."""
-
-
-class Reaper:
-    """Lets so many steps on the file system happen, and then no more, as for a process that is gone."""
-
-    def __init__(self, monkeypatch, survives):
-        self.steps, self.survives = 0, survives
-        for name in STEPS:
-            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
-
-    def counted(self, real):
-        def step(*args, **kwargs):
-            self.steps += 1
-            if self.steps > self.survives:
-                raise Killed
-            return real(*args, **kwargs)
-
-        return step
 
 
 @pytest.fixture(scope="module")
