@@ -48,7 +48,7 @@ def output_error(path: Path, error: OSError) -> InputError:
     if error.errno in _OUT_OF_ROOM:
         remedy = "The disk (or your quota) is full: make room and run the same command again, what is done is kept"
     else:
-        remedy = "Choose a folder that you can write to, with --out"
+        remedy = "Choose a folder that you can write to, or make this one writable"
     return InputError(f"{path}: cannot be written: {error.strerror or error}", remedy=remedy)
 
 

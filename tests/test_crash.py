@@ -131,6 +131,47 @@ def test_a_full_disk_stops_the_build_and_nothing_is_lost(workspace, hooks):
     assert fakes.tree(here / "datasets") == fakes.tree(whole / "datasets")
 
 
+@pytest.mark.parametrize(
+    ("before", "command", "limit", "file"),
+    [
+        (SHARDS, MERGE, 10, "quarantine.csv"),
+        (SHARDS, MERGE, 900, "manifest.csv"),
+        (SHARDS, MERGE, 9000, "croissant.json"),
+        ((BUILD, f"{SPLIT} --layout none"), f"{SPLIT} --layout copy", 500, ".png"),
+    ],
+    ids=["merge: a table", "merge: the manifest", "merge: the card", "split: a copy"],
+)
+def test_a_full_disk_stops_what_follows_the_build_and_nothing_is_lost(workspace, hooks, before, command, limit, file):
+    """Files of more than ``limit`` bytes cannot be written; ``file`` is the first of them."""
+    begun = ended(workspace, hooks, "begun", *before)
+    whole, here = fresh(workspace, "whole", begun), fresh(workspace, "full", begun)
+    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    done, _ = crash.run(hooks, here, command, preexec_fn=small)
+    assert done.returncode == 4, done.stderr
+    [line] = done.stderr.splitlines()
+    assert f"{file}: cannot be written" in line
+    assert "is full: make room and run the same command again" in line
+    for folder in (whole, here):
+        done, _ = crash.run(hooks, folder, command)
+        assert done.returncode == 0, done.stderr
+    assert fakes.tree(here / "datasets") == fakes.tree(whole / "datasets")
+
+
+@pytest.mark.parametrize("command", [MERGE, f"{SPLIT} --layout copy"], ids=["merge", "split"])
+def test_a_dataset_that_cannot_be_written_is_one_clear_line_and_stays(workspace, hooks, command):
+    here = ended(workspace, hooks, "locked", "build lung-tumor")
+    dataset = here / "datasets" / "lung-tumor"
+    before = fakes.tree(dataset)
+    dataset.chmod(0o555)
+    done, _ = crash.run(hooks, here, command, preexec_fn=crash.obey_permissions)
+    dataset.chmod(0o755)
+    assert done.returncode == 4, done.stderr
+    [line] = done.stderr.splitlines()
+    assert "datasets/lung-tumor/" in line
+    assert "cannot be written: Permission denied. Choose a folder that you can write to, or make this one" in line
+    assert fakes.tree(dataset) == before
+
+
 def test_an_output_that_cannot_be_written_is_one_clear_line(workspace, hooks):
     here = fresh(workspace, "locked")
     (here / "datasets").mkdir(mode=0o555)

@@ -102,7 +102,7 @@ def test_a_temporary_name_is_hidden_fixed_and_beside_the_file(name):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_no_room_is_told_from_no_permission(number):
     assert "make room" in files.output_error(Path("a"), OSError(number, "x")).remedy
-    assert "--out" in files.output_error(Path("a"), OSError(errno.EACCES, "x")).remedy
+    assert "can write to" in files.output_error(Path("a"), OSError(errno.EACCES, "x")).remedy
 
 
 def test_an_error_without_a_number_is_still_told():
