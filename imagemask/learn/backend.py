@@ -225,7 +225,8 @@ def feed(batches: Iterable[Any], like: Any) -> Any:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory, the card's or the machine's, did not suffice."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _EXHAUSTED)
+    said = f"{type(error).__name__}: {error}"  # TensorFlow's kernels for single operations say it by the name alone
+    return isinstance(error, MemoryError) or any(sign in said for sign in _EXHAUSTED)
 
 
 def environment(devices: int = 1) -> dict[str, Any]:
