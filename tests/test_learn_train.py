@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -443,6 +444,34 @@ def left_by(folder: Path) -> dict[str, object]:
         **{name: [array.tobytes() for array in weights] for name, weights in models.items()},
         **{name: (folder / name).read_bytes() for name in files},
     }
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_loses_only_the_epoch_under_way(tmp_path):
+    """A real process, a real signal, as soon as the first epoch is told of."""
+    here = workspace(tmp_path)
+    long = TINY.replace("epochs = 3", "epochs = 12").replace("previews = 2", "previews = 0")
+    (here / "tiny.toml").write_text(long)
+    command = [sys.executable, "-m", "imagemask", "train", "--config", "tiny.toml", "--out", "run"]
+    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        told = next((line for line in process.stderr if line.startswith("epoch")), "")
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=120)
+    assert told.startswith("epoch   1  loss")
+    assert (process.returncode, printed) == (130, ""), said
+    assert "Traceback" not in said
+    done, _, advice = said.partition(" To go on: imagemask ")
+    assert done.endswith("All epochs that came to their end are kept, and the one under way is not.")
+    kept = (here / "run" / run.HISTORY).read_text()
+    epochs = len(history_of(here / "run"))
+    assert 1 <= epochs < 12
+    assert f"epoch {epochs + 1:3}  loss" in (went_on := call(here, *advice.split()))
+    assert f"epoch {epochs:3}  loss" not in went_on
+    call(here, "train", "--config", "tiny.toml", "--out", "whole")
+    whole = (here / "whole" / run.HISTORY).read_text()
+    assert len(history_of(here / "whole")) == 12
+    assert whole.startswith(kept)
+    assert (here / "run" / run.HISTORY).read_text() == whole
 
 
 TWO_DEVICES = """
