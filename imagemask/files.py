@@ -20,6 +20,7 @@ NOTES = ".imagemask"
 """The folder in it that says of which archive it is."""
 _JUNK_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX"}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_ELSEWHERE = "Choose a folder that you can write to, or make this one writable"
 _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 65536  # bytes: a sample that tells two pictures apart
 
@@ -43,12 +44,10 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def output_error(path: Path, error: OSError) -> InputError:
-    """The error of a failed write, with what to do about it."""
-    if error.errno in _OUT_OF_ROOM:
-        remedy = "The disk (or your quota) is full: make room and run the same command again, what is done is kept"
-    else:
-        remedy = "Choose a folder that you can write to, or make this one writable"
+def output_error(path: Path, error: OSError, *, elsewhere: str = _ELSEWHERE) -> InputError:
+    """The error of a failed write, with what to do about it: ``elsewhere``, where it is not room that is lacking."""
+    full = "The disk (or your quota) is full: make room and run the same command again, what is done is kept"
+    remedy = full if error.errno in _OUT_OF_ROOM else elsewhere
     return InputError(f"{path}: cannot be written: {error.strerror or error}", remedy=remedy)
 
 

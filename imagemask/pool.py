@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -116,8 +117,14 @@ def _remembering_ctrl_c() -> Iterator[Callable[[], None]]:
     """What raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, and nothing came of it.
 
     For Python drops an exception that strikes while it clears up: in a callback of a weak reference, in ``__del__``.
+    It prints that it did, which nobody needs to read who gets the exception a moment later.
     """
     pressed: list[int] = []
+    told = sys.unraisablehook
+
+    def tell(dropped: sys.UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            told(dropped)
 
     def remember(number: int, frame: FrameType | None) -> None:
         pressed.append(number)
@@ -131,11 +138,13 @@ def _remembering_ctrl_c() -> Iterator[Callable[[], None]]:
     mine = mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if mine:
         signal.signal(signal.SIGINT, remember)
+        sys.unraisablehook = tell
     try:
         yield look
     finally:
         if mine:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = told
 
 
 def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, window: int, lost: list[T]) -> Iterator[R]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -35,7 +36,7 @@ class Weak:
 
 
 def interrupted_while_clearing_up(task):
-    """Ctrl-C in a callback of a weak reference: Python prints the KeyboardInterrupt, and drops it."""
+    """Ctrl-C in a callback of a weak reference: Python would print the KeyboardInterrupt, and drops it."""
     if task == 2:
         one = Weak()
         weakref.finalize(one, signal.raise_signal, signal.SIGINT)
@@ -43,11 +44,27 @@ def interrupted_while_clearing_up(task):
     return task
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_counts_where_python_drops_it():
     with pytest.raises(KeyboardInterrupt):
         list(pool.run(interrupted_while_clearing_up, range(9), workers=1, died=dead, make=pool.in_process))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_else_python_drops_is_still_printed(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    list(pool.run(failing_while_clearing_up, range(9), workers=1, died=dead, make=pool.in_process))
+    assert [one.exc_type for one in told] == [ZeroDivisionError]
+    assert sys.unraisablehook == told.append
+
+
+def failing_while_clearing_up(task):
+    if task == 2:
+        one = Weak()
+        weakref.finalize(one, divmod, 1, 0)
+        del one
+    return task
 
 
 def test_a_task_that_kills_its_worker_every_time_is_given_up_and_no_other():

@@ -19,7 +19,6 @@ from typing import IO
 from imagemask import files
 from imagemask.archives.members import DamagedError, Member, Plan
 from imagemask.archives.readers import PIECE
-from imagemask.errors import InputError
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, and how many bytes of how many."""
@@ -191,10 +190,5 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        found = files.output_error(path, error)
-        if "--out" in found.remedy:
-            remedy = (
-                "Copy the archive to a folder that you can write to, or unpack it yourself and give that with --raw"
-            )
-            found = InputError(found.reason, remedy=remedy)
-        raise found from error
+        elsewhere = "Copy the archive to a folder that you can write to, or unpack it yourself and give that with --raw"
+        raise files.output_error(path, error, elsewhere=elsewhere) from error
