@@ -94,7 +94,7 @@ def test_killed_after_an_attempt_that_made_nothing(workspace, hooks):
     """What corrects it is built in its place, and ends as if it had been the first."""
     whole = fresh(workspace, "whole")
     _, total = crash.run(hooks, whole, BUILD)
-    for at in (1, 2, *kills(3, total, 5, seed=6)):
+    for at in sorted({1, 2, *kills(total, 5, seed=6)}):
         here = fresh(workspace, "killed")
         failed, _ = crash.run(hooks, here, "build lung-tumor --crop 16")
         assert (failed.returncode, "[crop_too_large]" in failed.stderr) == (4, True), failed.stderr
