@@ -26,8 +26,8 @@ SOFT_TISSUE = (-50, 250)
 """HU between which nearly all of a pancreas lies; raw-formats.md P31."""
 _LABEL = re.compile(r"label[_-]?0*(\d{1,6})\.nii(?:\.gz)?", re.IGNORECASE)
 _PATIENT = re.compile(r"pancreas[_-]?0*(\d{1,6})", re.IGNORECASE)
-_FOLDER = re.compile(r"(?!Pancreas-)(?i:pancreas)[_-]?(\d{4})")
-"""In any letters, as a PatientID; but not the folder of a series, Pancreas-99667, whose number may be a short one."""
+_FOLDER = re.compile(r"(?:(?:PANCREAS[_-]?|pancreas_)(?=\d{4})|(?!Pancreas-)(?i:pancreas)[_-]?(?=0\d{3}))(\d{4})")
+"""In other letters only with a number as patients have it: not Pancreas_2020, nor a series' folder, Pancreas-99667."""
 
 
 class Options(types.Options):

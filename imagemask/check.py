@@ -141,7 +141,7 @@ def check(
             progress(len(looks), len(wanted))
     quarantined = [look.problem for look in looks if look.problem]
     duplicates = [*_same_names(cases), *_same_bytes(wanted)]
-    stopped, remedy = _stops(raw, cases, left=len(wanted) - len(quarantined))
+    stopped, remedy = _stops(raw, cases, quarantined, left=len(wanted) - len(quarantined))
     return CheckReport(
         source=name,
         raw=str(raw),
@@ -231,11 +231,16 @@ def _compared(source: Source, told: _Marker | None, cases: Sequence[Case], *, bu
     }
 
 
-def _stops(raw: Path, cases: list[Case], *, left: int) -> tuple[str, str]:
+def _stops(raw: Path, cases: list[Case], quarantined: list[Problem], *, left: int) -> tuple[str, str]:
     """Why a build would stop although the source was recognised, and what to do."""
     for reason in problems(cases):
         return f"{raw}: {reason}", "Rename the file that it comes from"
-    return ("", "") if left else (f"{raw}: holds no case that can be built", "Complete the copy")
+    if left:
+        return "", ""
+    none = f"{raw}: holds no case that can be built"
+    for first in quarantined:
+        return f"{none}; the first is {first.case}: {first.reason} [{first.code}]", first.remedy
+    return none, "Complete the copy"
 
 
 @dataclass(frozen=True, slots=True)

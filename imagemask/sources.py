@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from imagemask import files
 from imagemask.errors import InputError
 from imagemask.types import Source
 
@@ -58,6 +59,8 @@ def facts(path: Path, source: Source) -> dict[str, Any]:
 
     ``source`` stands in for what the file leaves out. Raises InputError for a key or a value that it cannot hold.
     """
+    if files.is_special(path):  # to open a pipe is to wait for ever
+        raise InputError(f"{path}: is a pipe, a socket or a device", remedy="Put a file in its place, or remove it")
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

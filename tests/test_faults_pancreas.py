@@ -195,7 +195,7 @@ def transposed(stored):
 
 
 def quarter_turn(stored):
-    return np.rot90(stored)
+    return np.rot90(stored, -1)
 
 
 def leaning(affine):

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 from imagemask.generators import folder
@@ -507,3 +508,9 @@ def test_a_licence_that_is_told_later_is_no_other_recipe(tmp_path):
     again = testing.run("folder", raw, tmp_path / "out", How(workers=1), options={**options, "licence": "CC0-1.0"})
     assert again.resumed == built.merged.counts.built
     assert manifest.read_dataset(tmp_path / "out")["source"]["licence"] == "CC0-1.0"
+
+
+def test_facts_that_are_a_pipe_are_not_waited_for(tmp_path):
+    pair(tmp_path)
+    with fifo(tmp_path / "imagemask.toml"), pytest.raises(InputError, match="is a pipe, a socket or a device"):
+        described(tmp_path)

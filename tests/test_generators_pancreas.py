@@ -432,3 +432,15 @@ def test_a_real_series_comes_out_upright_with_the_outline_on_the_pancreas():
     assert ((inside > -50) & (inside < 250)).mean() > 0.8
     spine = np.asarray(slices[0].image)[300:340, 230:262]
     assert spine.mean() > 150
+
+
+@pytest.mark.parametrize(
+    ("folder", "patient"),
+    [
+        *[("PANCREAS_0001", "PANCREAS_0001"), ("Pancreas_0001", "PANCREAS_0001"), ("pancreas0082", "PANCREAS_0082")],
+        *[("PANCREAS-1234", "PANCREAS_1234"), ("Pancreas_2020", ""), ("Pancreas-0001", ""), ("Pancreas-CT", "")],
+    ],
+)
+def test_a_folder_names_a_patient_where_its_number_is_one(folder, patient):
+    raw = Path("raw")
+    assert pancreas._folder_id(raw, raw / folder / "1.dcm") == patient

@@ -38,11 +38,21 @@ def test_a_label_is_suspected_that_would_fit_by_a_symmetry_of_its_slices(right, 
     moved = np.rot90(mask.swapaxes(1, 2) if swap else mask, turns, axes=(1, 2))
     said = sampled(image, moved[::-1] if backwards else moved)
     share = ((image >= -50) & (image <= 250))[moved[::-1] > 0 if backwards else moved > 0].mean()
-    if share < 0.7:  # of all slices, not only of those that are sampled
+    if share < 0.4:  # of all slices, not only of those that are sampled
         assert said.startswith("orientation_suspect: ")
         assert ("rows and columns swapped" in said) == (swap != turns % 2)
-    elif share > 0.9:
-        assert said == ()
+    elif share < 0.7:
+        assert said == ("label_off_range",) or said.startswith("orientation_suspect: ")
+    else:
+        assert said in ((), ("label_off_range",))
+
+
+@pytest.mark.parametrize("fat", [0.1, 0.3, 0.45])
+def test_a_right_label_of_an_organ_with_fat_in_it_is_never_refused(right, fat):
+    """Though soft tissue beside it would fit better: a mirrored label lies on the liver."""
+    image, mask = right
+    fatty = np.where((mask > 0) & (np.random.default_rng(0).random(mask.shape) < fat), -95, image)
+    assert sampled(fatty, mask) == (("label_off_range",) if fat > 0.2 else ())
 
 
 def test_slices_that_are_not_square_can_only_be_mirrored(right):

@@ -69,7 +69,10 @@ def check(dataset: Path, plan: Plan, *, alone: bool) -> tuple[str, ...]:
         return ()
     old = fragments.read_plan(dataset)
     if found := fragments.differences(old, plan):
-        if _holds_pairs(dataset, old):
+        made = [fragments.read(dataset, case) for case in old.cases]
+        pairs = (dataset / manifest.MANIFEST).exists() or any(one is not None and one.rows for one in made)
+        # A shard cannot tell an attempt that has ended from another shard's work, unless all of it has ended.
+        if pairs or not (alone or all(made)):
             raise UsageError(
                 f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
                 remedy="Give --replace to build it anew, or another --out",
@@ -100,9 +103,3 @@ def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) ->
     if not path.is_file() or path.read_bytes() != plan.to_bytes():
         fragments.write_plan(dataset, plan)
     return left
-
-
-def _holds_pairs(dataset: Path, plan: Plan) -> bool:
-    """Whether a build of ``plan`` has made anything that another recipe must not be mixed with."""
-    made = (fragments.read(dataset, case) for case in plan.cases)
-    return (dataset / manifest.MANIFEST).exists() or any(fragment and fragment.rows for fragment in made)

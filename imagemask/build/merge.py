@@ -97,8 +97,9 @@ def _nothing_built(dataset: Path, plan: Plan, sum_: _Sum) -> InputError:
     if sum_.quarantined:
         case, note = sum_.quarantined[0]
         counts = f"{len(sum_.quarantined)} quarantined" + f", {sum_.empty} without foreground" * (sum_.empty > 0)
+        table = dataset / manifest.QUARANTINE
         first = f"{case}: {note.file}: {note.reason} [{note.code}]"
-        return InputError(f"{what}: {counts} ({manifest.QUARANTINE}), the first is {first}", remedy=note.remedy)
+        return InputError(f"{what}: {counts} ({table}), the first is {first}", remedy=note.remedy)
     return InputError(what, remedy=no_foreground(plan.recipe))
 
 

@@ -220,7 +220,8 @@ class Steps(keras.callbacks.Callback):
 
 def write_history(folder: Path, progress: Progress) -> None:
     """``history.csv``: a line an epoch. Times are not in it: two runs from one seed write the same bytes."""
-    columns = list(progress.history[0]) if progress.history else ["epoch"]
+    rows = progress.history  # a run of another version may have begun with other numbers
+    columns = [name for name in rows[0] if all(name in row for row in rows)] if rows else ["epoch"]
     lines = [",".join(columns), *(",".join(repr(row[name]) for name in columns) for row in progress.history)]
     write_atomic(folder / run.HISTORY, ("\n".join(lines) + "\n").encode())
 
