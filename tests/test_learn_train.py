@@ -294,12 +294,14 @@ def test_that_from_which_nothing_can_be_learnt_is_refused(tmp_path, given, reaso
 def test_what_is_refused_leaves_no_run(tmp_path):
     here = workspace(tmp_path)
     (here / "odd.toml").write_text(TINY.replace("[model]", "[model]\nheight = 31"))
-    for words in ((), ("--out", "mine")):
+    (here / "hers").mkdir()
+    for words in ((), ("--out", "mine"), ("--out", "hers")):
         for _ in range(2):  # the second is not told that a run is there
             output = call(here, "train", "--config", "odd.toml", *words, code=2)
             assert "2 levels need a height and a width that 2 divides" in output
     assert not list(here.rglob(run.RECORD))
     assert not (here / "mine").exists()
+    assert list((here / "hers").iterdir()) == [], "her own folder stays, and empty"
     assert "there is no run to go on with" in call(here, "train", "--resume", code=2)
     assert "there is no run here" in call(here, "evaluate", code=2)
 

@@ -92,21 +92,26 @@ def next_folder(name: str) -> Path:
     return home / f"{max(taken, default=0) + 1:03d}"
 
 
-def require_empty(place: Path) -> None:
-    """Raises UsageError where a new run would write over something."""
-    if place.is_dir() and any(path.name != LOCK for path in place.iterdir()):
-        there = (place / run.RECORD).is_file()
-        remedy = f"--resume --out {place} goes on with it; or give another --out" if there else "Give another --out"
+def require_empty(place: Path) -> bool:
+    """Make ``place``; whether it was not there. Raises UsageError where a new run would write over something."""
+    there = place.is_dir()
+    if there and any(path.name != LOCK for path in place.iterdir()):
+        begun = (place / run.RECORD).is_file()
+        remedy = f"--resume --out {place} goes on with it; or give another --out" if begun else "Give another --out"
         raise UsageError(f"{place}: is not empty", remedy=remedy)
     files.make_folder(place)
+    return not there
 
 
-def undo(place: Path) -> None:
-    """Remove what ``write`` wrote, of a run that was refused before its first epoch: nothing can go on with it."""
+def undo(place: Path, *, made: bool) -> None:
+    """Remove what ``write`` wrote, of a run that was refused before its first epoch: nothing can go on with it. The
+    folder too, where we ``made`` it.
+    """
     for name in (run.RECORD, run.SETTINGS, run.SPLIT, run.ENVIRONMENT, LOCK):
         (place / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a cache that found no other place stays
-        place.rmdir()
+    if made:
+        with contextlib.suppress(OSError):  # a cache that found no other place stays
+            place.rmdir()
 
 
 def write(place: Path, whole: Settings, data: Dataset) -> None:

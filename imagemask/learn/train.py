@@ -83,7 +83,7 @@ def train(folder: Path, chosen: Settings, *, out: Path | None, machine: Machine,
     # What auto comes to here: a run that goes on elsewhere must not change its arithmetic.
     whole = whole.model_copy(update={"precision": backend.policy(whole.precision).removeprefix("mixed_")})
     place = out or begin.next_folder(data.name)
-    begin.require_empty(place)
+    made = begin.require_empty(place)
     with files.lock(place / begin.LOCK):
         begin.write(place, whole, data)
         watch.at(place)
@@ -91,7 +91,7 @@ def train(folder: Path, chosen: Settings, *, out: Path | None, machine: Machine,
             return _train(place, data, whole, machine=machine, watch=watch)
         except UsageError:
             if not (place / run.CHECKPOINT).is_file():
-                begin.undo(place)
+                begin.undo(place, made=made)
             raise
 
 
