@@ -1,6 +1,7 @@
 """Settings of hypothesis, and the way to the helpers that lie beside the tests."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them what they start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One profile everywhere: the same examples on every machine, and no deadline on a busy one.
 settings.register_profile(
