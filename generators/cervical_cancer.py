@@ -5,8 +5,8 @@
 holds each cell in a picture of its own, named by other rules: ``001_01.bmp``, ``001_01_cyt.dat``. Class folders may lie
 at any depth, one in another too. No patient is published: a split keeps together what comes from one picture.
 
-A cell takes part if it has what ``--mask`` needs: its outline, its nucleus, or (cytoplasm, both) the two. An outline
-that encloses nothing is left out and noted; one that cannot be read quarantines its picture.
+A cell takes part that has what ``--mask`` needs: its outline, its nucleus, or both. An outline that encloses nothing
+is left out and noted; one that cannot be read quarantines its picture.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Options(types.Options):
     mask: Literal["cell", "cytoplasm", "nucleus", "both"] = Field(
         "cell", description="the foreground; cytoplasm is the cell without its nucleus, both are two classes"
     )
+    cut_nuclei: bool = Field(False, description="leave out of a nucleus what lies outside its cell, or it counts to it")
     per_cell: bool = Field(False, description="a pair for each cell: the whole picture, and that cell alone")
     cropped: bool = Field(False, description="the pictures of single cells in CROPPED/ instead of the clusters")
 
@@ -112,7 +113,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     path, _ = layouts.one_of_each(replace(case, masks=case.masks[:1]))
     image, odd = cells.read_picture(path)
     shape, needs = (image.shape[0], image.shape[1]), cells.NEEDS[options.mask]
-    drawn = cells.draw(cells.by_cell(case.masks), shape, needs, apart=options.per_cell)
+    drawn = cells.draw(cells.by_cell(case.masks), shape, needs, apart=options.per_cell, cut=options.cut_nuclei)
     if not drawn.maps:
         why = ", ".join(drawn.flags) or "there are others only"
         reason = f"no outline of {path.name} can be used for --mask {options.mask}: {why}"

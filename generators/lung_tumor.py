@@ -7,19 +7,15 @@ is not read; what an operating system left behind (``._lung_001.nii.gz``) is pas
 
 from __future__ import annotations
 
-import json
-import posixpath
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
-from typing import Any
+from pathlib import Path
 
 from pydantic import Field
 
-from imagemask import files, names, sources, types, volumes
-from imagemask.errors import CaseError, InputError
+from imagemask import decathlon, files, names, sources, types, volumes
+from imagemask.errors import CaseError
 from imagemask.types import Case, Slice
 
 SOURCE = "lung-tumor"
@@ -33,6 +29,10 @@ class Options(types.Options):
     """Options of ``imagemask build lung-tumor``."""
 
     assume_orientation: volumes.Axes = Field("none", description="axes where a header lacks them; none: quarantine")
+    label_value: int = Field(1, ge=1, description="the value by which this copy's labels outline a tumour")
+    nan_fill: float | None = Field(
+        None, allow_inf_nan=False, description="HU for voxels that are NaN or infinite; without it: quarantine"
+    )
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
@@ -42,7 +42,7 @@ def discover(raw: Path, options: Options) -> list[Case]:
     """
     root = files.source_root(raw, ("imagesTr", "labelsTr"), accepted=ACCEPTED)
     images, labels = _volumes(root / "imagesTr"), _volumes(root / "labelsTr")
-    listed, note = _training_list(root)
+    listed, note = decathlon.training_list(root / "dataset.json", _id)
     cases = [
         Case(
             id=key,
@@ -72,12 +72,14 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     with volumes.pairs.blaming(label.path):
         assumed = "orientation_assumed" in (*image.flags, *label.flags)  # and then the origin is unknown
         relation = volumes.geometry.relate(image.grid, label.grid, origin_matters=not assumed)
-    declared = sources.load(SOURCE).labels
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, declared)))
+    (tumour,) = sources.load(SOURCE).labels
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, {options.label_value: tumour})))
     spacing = volumes.geometry.in_plane_spacing(image.grid, frame)
     flags = (*image.flags, *label.flags, *relation.flags, *(() if masks.any() else ("empty_label",)))
-    for index, plane in enumerate(volumes.nifti.planes(image, frame)):
-        yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys((*flags, *volumes.content.doubts(plane)))))
+    for index, stored in enumerate(volumes.nifti.planes(image, frame, finite=options.nan_fill is None)):
+        plane, filled = volumes.content.filled(stored, options.nan_fill)
+        noted = (*flags, *filled, *volumes.content.doubts(plane))
+        yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys(noted)))
 
 
 def phantom(raw: Path, *, patients: int, size: int, slices: int, seed: int, faults: bool) -> None:
@@ -115,36 +117,3 @@ def _id(name: str) -> str:
         return ""
     number, other = match.groups()
     return f"lung_{int(number):03d}" if number else names.identifier((unicodedata.normalize("NFC", other),))
-
-
-def _training_list(root: Path) -> tuple[Counter[str], str]:
-    """How often dataset.json lists each training id; and a flag where it cannot be used, so that the disk decides."""
-    path = root / "dataset.json"
-    try:
-        content = json.loads("" if files.is_special(path) else path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        return Counter(), "dataset_json_missing"
-    except (OSError, ValueError, RecursionError):
-        return Counter(), "dataset_json_unreadable"
-    training, test = (_listed(path, content, key) for key in ("training", "test"))
-    if leaks := sorted(set(training) & set(test)):
-        raise InputError(f"{path}: lists {', '.join(leaks)} for both training and test", remedy="Correct the list")
-    return training, "" if training else "dataset_json_unreadable"
-
-
-def _listed(path: Path, content: Any, key: str) -> Counter[str]:
-    """The ids under ``key``; an entry is a name, or an object with an image and a label."""
-    entries = content.get(key) if isinstance(content, dict) else None
-    ids: Counter[str] = Counter()
-    for entry in entries if isinstance(entries, list) else ():
-        paths = [entry.get("image"), entry.get("label")] if isinstance(entry, dict) else [entry]
-        ids.update({_id(_inside(path, name)) for name in paths if isinstance(name, str)} - {""})
-    return ids
-
-
-def _inside(path: Path, name: str) -> str:
-    """The last part of a listed path. Raises InputError where it leads out of the folder of dataset.json."""
-    plain = posixpath.normpath(name.replace("\\", "/"))
-    if PureWindowsPath(name).anchor or plain.split("/")[0] == "..":
-        raise InputError(f"{path}: lists {name!r}, which lies outside its folder", remedy="Do not trust this copy")
-    return posixpath.basename(plain)

@@ -33,9 +33,8 @@ _FOLDER = re.compile(r"(?:(?:PANCREAS[_-]?|pancreas_)(?=\d{4})|(?!Pancreas-)(?i:
 class Options(types.Options):
     """Options of ``imagemask build pancreas``."""
 
-    label_orientation: volumes.Axes = Field(
-        "LAI", description="axes of a label whose header lacks them; none: quarantine"
-    )
+    label_orientation: volumes.Axes = Field("LAI", description="axes where a label's header has none; none: quarantine")
+    label_value: int = Field(1, ge=1, description="the value by which this copy's labels outline a pancreas")
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
@@ -66,8 +65,8 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
         relation, notes = volumes.pairs.relate_to_series(
             stack.grid, label, assumed=options.label_orientation, uneven=uneven
         )
-    declared = sources.load(SOURCE).labels
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, declared)))
+    (organ,) = sources.load(SOURCE).labels
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, {options.label_value: organ})))
     samples, doubts = volumes.content.sample(images, masks, SOFT_TISSUE, file=label.path)
     flags = tuple(dict.fromkeys((*stack.flags, *notes, *relation.flags, *doubts)))
     spacing = volumes.geometry.in_plane_spacing(stack.grid, frame)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagemask import images
 from imagemask.errors import CaseError
-from imagemask.pictures import cells
+from imagemask.pictures import cells, contours
 
 
 def test_outlines_are_told_apart_by_cell_and_kind():
@@ -49,6 +49,33 @@ def test_sizes_are_odd_that_neither_the_publisher_nor_most_have(tmp_path):
     assert cells.odd_sizes({}, (1, 1)) == []
 
 
+def square(path, left, top, side):
+    right, bottom = left + side, top + side
+    path.write_text(f"{left},{top}\n{right},{top}\n{right},{bottom}\n{left},{bottom}\n")
+    return path
+
+
+@given(
+    cell=st.tuples(*[st.integers(0, 20)] * 2, st.integers(2, 20)),
+    nucleus=st.tuples(*[st.integers(0, 20)] * 2, st.integers(2, 20)),
+    needs=st.sampled_from(sorted(cells.NEEDS)),
+)
+def test_a_nucleus_is_cut_to_its_cell_where_that_is_asked_for(tmp_path_factory, cell, nucleus, needs):
+    here = tmp_path_factory.mktemp("outlines")
+    found = {(1, "cyt"): square(here / "1.dat", *cell), (1, "nuc"): square(here / "2.dat", *nucleus)}
+    kept, cut = (cells.draw(found, (50, 50), cells.NEEDS[needs], apart=False, cut=cut) for cut in (False, True))
+    whole, inner = (contours.draw(path, (50, 50))[0].onto((50, 50)) for path in found.values())
+    outside = bool((inner & ~whole).any())
+    assert kept.flags == ("nucleus_outside",) * outside
+    assert np.array_equal(kept.maps[0], np.where(inner, 2, whole))
+    lost = not (inner & whole).any()
+    assert cut.flags == ("contour_dropped",) * lost + ("nucleus_outside",) * outside
+    if lost and "nuc" in cells.NEEDS[needs]:
+        assert not cut.maps
+    else:
+        assert np.array_equal(cut.maps[0], whole.astype(np.uint8) + (inner & whole))
+
+
 def test_where_cells_overlap_a_nucleus_is_seen_through_the_other(tmp_path):
     def save(name, x0, y0, x1, y1):
         path = tmp_path / name
@@ -61,7 +88,9 @@ def test_where_cells_overlap_a_nucleus_is_seen_through_the_other(tmp_path):
         (2, "cyt"): save("3.dat", 11.5, 11.5, 27.5, 25.5),
         (2, "nuc"): save("4.dat", 22.5, 20.5, 25.5, 23.5),
     }
-    drawn, together = (cells.draw(found, (30, 40), cells.NEEDS["both"], apart=apart) for apart in (True, False))
+    drawn, together = (
+        cells.draw(found, (30, 40), cells.NEEDS["both"], apart=apart, cut=False) for apart in (True, False)
+    )
     assert (list(drawn.maps), drawn.flags) == ([1, 2], ())
     assert (list(together.maps), together.flags) == ([0], ())
     merged = together.maps[0]
@@ -88,7 +117,8 @@ def test_a_cell_takes_part_that_has_what_is_needed(needs, expected, tmp_path):
     names = [(1, "cyt"), (1, "nuc"), (2, "cyt"), (3, "nuc")]
     for number, kind in names:
         (tmp_path / f"{number}{kind}").write_text("2,2\n9,2\n9,9\n2,9\n")
-    drawn = cells.draw({key: tmp_path / f"{key[0]}{key[1]}" for key in names}, (12, 16), cells.NEEDS[needs], apart=True)
+    paths = {key: tmp_path / f"{key[0]}{key[1]}" for key in names}
+    drawn = cells.draw(paths, (12, 16), cells.NEEDS[needs], apart=True, cut=False)
     assert list(drawn.maps) == expected
     assert drawn.flags == ("unpaired_contour",)
 
@@ -118,8 +148,8 @@ def test_an_outline_that_is_not_needed_costs_nothing(tmp_path):
     cell.write_text("1,1\n8,1\n8,8\n1,8\n")
     nucleus.write_text("nan,3\n")
     outlines = {(1, cells.CELL): cell, (1, cells.NUCLEUS): nucleus}
-    drawn = cells.draw(outlines, (10, 12), cells.NEEDS["cell"], apart=False)
+    drawn = cells.draw(outlines, (10, 12), cells.NEEDS["cell"], apart=False, cut=False)
     assert drawn.maps[0].any()
     assert {"contour_dropped", "contour_unreadable", "unpaired_contour"} == set(drawn.flags)
     with pytest.raises(CaseError, match="line 1"):
-        cells.draw(outlines, (10, 12), cells.NEEDS["nucleus"], apart=False)
+        cells.draw(outlines, (10, 12), cells.NEEDS["nucleus"], apart=False, cut=False)

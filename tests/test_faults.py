@@ -24,7 +24,7 @@ SECTIONS = {
 }
 FLAGGED = (
     *("volumes/*.py", "volumes/*/*.py", "pictures/*.py", "build/case.py", "images/*.py", "masks.py"),
-    *("layouts.py", "pixels.py", "augment.py", "resample.py"),
+    *("layouts.py", "decathlon.py", "pixels.py", "augment.py", "resample.py"),
 )
 CODE = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")
 FLAG = re.compile("[a-z]+(_[a-z]+)+|squeezed")

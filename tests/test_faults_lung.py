@@ -127,6 +127,7 @@ def as_stored(order, flips):
 
 NO_AXES = {"qform_code": 0, "sform_code": 0}
 LAS = ("--assume-orientation", "LAS")
+FILL = ("--nan-fill", "-400")
 SLICE = {"array": lambda stored: stored[:, :, 3:4], "affine": moved(0, 0, 3 * 1.245)}
 HALF_TURN = np.diag([-0.785, 0.785, 1.245, 1.0]) + moved(1.0, 2.0, 3.0)(np.zeros((4, 4)))
 
@@ -199,8 +200,10 @@ FAULTS = [
         volume(IMAGE, array=holding(-np.inf)),
         Quarantined("nan_voxels", IMAGE, "infinite", foreseen=False),
     ),
+    lung("L15 filled", volume(IMAGE, array=holding(np.nan)), Built("nan_filled", "other"), arguments=FILL),
+    lung("L15 infinity filled", volume(IMAGE, array=holding(np.inf)), Built("nan_filled", "other"), arguments=FILL),
     lung("L16", volume(LABEL, array=holding(np.nan)), Quarantined("nan_label", LABEL)),
-    # 255 is not taken for 1: nobody declared it, and there is no option that does.
+    # 255 is not taken for 1 unless somebody says so: test_labels_of_another_value_are_built_where_that_is_said.
     lung("L17 255", volume(LABEL, array=lambda stored: stored * 255), Quarantined("label_values", LABEL, "255 (28)")),
     lung("L17 2", volume(LABEL, array=lambda stored: stored * 2), Quarantined("label_values", LABEL, "2 (28)")),
     lung("L17 negative", volume(LABEL, array=holding(-1)), Quarantined("label_values", LABEL, "-1 (4), 0 (")),

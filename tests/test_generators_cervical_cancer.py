@@ -342,6 +342,11 @@ def test_a_nucleus_partly_outside_is_kept_and_is_of_its_cell(tree):
     _, nuclei = truth(tree, 3)
     assert near(only(case, mask="nucleus").mask > 0, np.any(nuclei, axis=0))
     assert only(case).mask[nuclei[1]].mean() > 0.9
+    kept, cut = (only(case, mask="both", cut_nuclei=cut) for cut in (False, True))
+    assert cut.flags == kept.flags
+    assert 0.3 < cut.mask[nuclei[1]].astype(bool).mean() < 0.9
+    assert np.array_equal(cut.mask[cut.mask > 0], kept.mask[cut.mask > 0]), "and nothing else has changed"
+    assert not nuclei[0][(kept.mask > 0) & (cut.mask == 0)].any()
 
 
 def test_flags_are_of_the_cases_that_have_a_reason(tree):

@@ -97,14 +97,14 @@ def read_picture(path: Path) -> tuple[NDArray[np.integer[Any]], tuple[str, ...]]
 
 
 def draw(
-    outlines: Mapping[tuple[int, str], Path], shape: tuple[int, int], needs: Collection[str], *, apart: bool
+    outlines: Mapping[tuple[int, str], Path], shape: tuple[int, int], needs: Collection[str], *, apart: bool, cut: bool
 ) -> Drawn:
     """The cells of a picture of ``shape``; ``outlines`` are the files by cell and what they are of (CELL, NUCLEUS).
 
     A map for each cell that has the outlines it ``needs`` (a value of NEEDS), or, unless ``apart``, one of them all,
     numbered 0. Flags are those of ``contours.draw``, ``unpaired_contour`` (a cell has only one of the two that can be
-    used) and ``nucleus_outside`` (a nucleus lies partly outside its cell, to which it counts all the same). Raises
-    CaseError where a file is damaged.
+    used) and ``nucleus_outside`` (a nucleus lies partly outside its cell; it counts to the cell all the same, or is
+    ``cut``, to ``contour_dropped`` where none of it lies inside). Raises CaseError where a file is damaged.
     """
     maps: dict[int, Map] = {}
     flags: set[str] = set()
@@ -119,6 +119,10 @@ def draw(
             flags.add("unpaired_contour")
         elif found and not found[NUCLEUS].lies_in(found[CELL]):
             flags.add("nucleus_outside")
+            if cut and (common := found.pop(NUCLEUS).within(found[CELL])):
+                found[NUCLEUS] = common
+            elif cut:
+                flags.add("contour_dropped")
         if found.keys() >= set(needs):
             _paint(maps.setdefault(cell if apart else 0, np.zeros(shape, np.uint8)), found)
     return Drawn(maps, tuple(sorted(flags)))

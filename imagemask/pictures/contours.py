@@ -69,19 +69,26 @@ class Region:
         whole[self.box] = self.mask
         return whole
 
-    def lies_in(self, other: Region) -> bool:
-        """Whether every pixel is one of the ``other``'s."""
+    def within(self, other: Region) -> Region | None:
+        """The pixels that are also the ``other``'s; None where there are none."""
         rows, columns = (
             slice(max(one.start, two.start), min(one.stop, two.stop))
             for one, two in zip(self.box, other.box, strict=True)
         )
         if rows.start >= rows.stop or columns.start >= columns.stop:
-            return not self.mask.any()
+            return None
         mine, theirs = (
             one.mask[rows.start - one.top : rows.stop - one.top, columns.start - one.left : columns.stop - one.left]
             for one in (self, other)
         )
-        return bool(np.count_nonzero(mine & theirs) == np.count_nonzero(self.mask))
+        common = mine & theirs
+        area = float(np.count_nonzero(common))
+        return Region(common, rows.start, columns.start, area, self.crossed) if area else None
+
+    def lies_in(self, other: Region) -> bool:
+        """Whether every pixel is one of the ``other``'s."""
+        common = self.within(other)
+        return (np.count_nonzero(common.mask) if common else 0) == np.count_nonzero(self.mask)
 
 
 def read_contour(path: Path) -> Points:

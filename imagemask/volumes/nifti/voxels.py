@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,28 +29,30 @@ _LARGEST_LABEL = float(1 << 31)
 _INTEGERS = (np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64)
 
 
-def planes(file: NiftiFile, frame: Frame) -> Iterator[NDArray[Any]]:
+def planes(file: NiftiFile, frame: Frame, *, finite: bool = True) -> Iterator[NDArray[Any]]:
     """The upright slices of an image in stored order, in source units; to the end of the file, checksum included.
 
     Integers that are not scaled keep their type, in native byte order; anything else is float32. Raises CaseError
-    ``nan_voxels``, ``short_data``, ``truncated_gzip``, ``bad_crc``, ``damaged_gzip`` or ``unreadable_file``.
+    ``nan_voxels`` (unless they need not be ``finite``), ``short_data``, ``truncated_gzip``, ``bad_crc``,
+    ``damaged_gzip`` or ``unreadable_file``.
     """
     slice_axis = frame.axes[0]
     with _at_voxels(file) as stream:
         stored = _slices(file, stream) if slice_axis == 2 else _resliced(file, stream, slice_axis)
         for index, plane in enumerate(stored):
             values = _values(file, plane)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
+            if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise _not_finite(file, values, index)
             yield frame.upright_plane(values)
         stream.drain()
 
 
-def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.integer[Any]]:
+def read_labels(file: NiftiFile, declared: Mapping[int, int] | None = None) -> NDArray[np.integer[Any]]:
     """The whole label (i, j, k) in the smallest integer type that holds it; the file is read to its end.
 
-    Where foreground values are ``declared``, there may be no others. Raises CaseError ``nan_label``, ``label_values``
-    (a value is not whole, or not declared; with a histogram), and as ``planes`` does.
+    Where foreground values are ``declared``, each with the value that it becomes, there may be no others. Raises
+    CaseError ``nan_label``, ``label_values`` (a value is not whole, or not declared; with a histogram), and as
+    ``planes`` does.
     """
     count = math.prod(file.grid.shape)
     labels: NDArray[np.integer[Any]] = _background(count)
@@ -62,11 +64,13 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
             if (first := labelled.find(1)) < 0:
                 continue
             whole = _whole(file, values[first : labelled.rfind(1) + 1])
-            undeclared |= bool(declared) and not np.isin(whole, (0, *declared)).all()
+            if declared is not None:
+                undeclared |= not np.isin(whole, (0, *declared)).all()
+                whole = _meant(whole, declared)
             labels = _widened(labels, whole)
             labels[start + first : start + first + whole.size] = whole
         stream.drain()
-    if undeclared:  # of a damaged file its checksum says so first
+    if declared is not None and undeclared:  # of a damaged file its checksum says so first
         raise _undeclared(file, declared)
     return labels.reshape(file.grid.shape, order="F")
 
@@ -132,7 +136,7 @@ def _values(file: NiftiFile, stored: NDArray[Any]) -> NDArray[Any]:
 def _not_finite(file: NiftiFile, values: NDArray[Any], index: int) -> CaseError:
     bad = int(values.size - np.isfinite(values).sum())
     reason = f"slice {index}: {bad} of {values.size} voxels are NaN or infinite"
-    return CaseError("nan_voxels", reason, file=file.path, remedy="Repair the image: nothing is put in their place")
+    return CaseError("nan_voxels", reason, file=file.path, remedy="Repair the image, or build it with --nan-fill HU")
 
 
 def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
@@ -156,10 +160,19 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
     return rounded.astype(np.int32)
 
 
+def _meant(values: NDArray[np.integer[Any]], declared: Mapping[int, int]) -> NDArray[np.integer[Any]]:
+    """Each declared value as what it becomes; others are background."""
+    if all(value == becomes for value, becomes in declared.items()):
+        return values
+    return np.select([values == value for value in declared], list(declared.values())).astype(np.int64)
+
+
 def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
     known = ", ".join(map(str, (0, *sorted(declared))))
     reason = f"the label holds values other than {known}: {_histogram(file)}"
     remedy = "Correct the label, or fetch the published one: nobody declared what its other values mean"
+    if len(declared) == 1:
+        remedy += "; a copy with one other value is built with --label-value"
     return CaseError("label_values", reason, file=file.path, remedy=remedy)
 
 
@@ -181,7 +194,10 @@ def _histogram(file: NiftiFile) -> str:
     counts: Counter[float] = Counter()
     with _at_voxels(file) as stream:
         for _, values in _chunks(file, stream):
-            found, numbers = np.unique(np.round(values, 3), return_counts=True)
+            wide = (
+                values.astype(np.float64) if values.dtype.kind == "f" else values
+            )  # of float32 a thousandfold overflows
+            found, numbers = np.unique(np.round(wide, 3), return_counts=True)
             for value, number in zip(found.tolist(), numbers.tolist(), strict=True):
                 counts[value] += number
     shown = sorted(counts.most_common(_MOST_BINS))
