@@ -5,8 +5,8 @@
 holds each cell in a picture of its own, named by other rules: ``001_01.bmp``, ``001_01_cyt.dat``. Class folders may lie
 at any depth, one in another too. No patient is published: a split keeps together what comes from one picture.
 
-A cell takes part that has what ``--mask`` needs: its outline, its nucleus, or both. An outline that encloses nothing
-is left out and noted; one that cannot be read quarantines its picture.
+A cell takes part if it has what ``--mask`` needs: its outline, its nucleus, or (cytoplasm, both) the two. An outline
+that encloses nothing is left out and noted; one that cannot be read quarantines its picture.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Options(types.Options):
     mask: Literal["cell", "cytoplasm", "nucleus", "both"] = Field(
         "cell", description="the foreground; cytoplasm is the cell without its nucleus, both are two classes"
     )
-    cut_nuclei: bool = Field(False, description="leave out of a nucleus what lies outside its cell, or it counts to it")
+    cut_nuclei: bool = Field(False, description="cut each nucleus at its cell's outline instead of keeping it whole")
     per_cell: bool = Field(False, description="a pair for each cell: the whole picture, and that cell alone")
     cropped: bool = Field(False, description="the pictures of single cells in CROPPED/ instead of the clusters")
 

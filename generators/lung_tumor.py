@@ -16,7 +16,7 @@ from pydantic import Field
 
 from imagemask import decathlon, files, names, sources, types, volumes
 from imagemask.errors import CaseError
-from imagemask.types import Case, Slice
+from imagemask.types import Case, Slice, Source
 
 SOURCE = "lung-tumor"
 ACCEPTED = "a folder with imagesTr/ and labelsTr/, at most two levels down (Task06_Lung/imagesTr/lung_001.nii.gz)"
@@ -29,10 +29,15 @@ class Options(types.Options):
     """Options of ``imagemask build lung-tumor``."""
 
     assume_orientation: volumes.Axes = Field("none", description="axes where a header lacks them; none: quarantine")
-    label_value: int = Field(1, ge=1, description="the value by which this copy's labels outline a tumour")
+    label_value: int = Field(1, ge=1, le=65535, description="the voxel value that means tumour in this copy's labels")
     nan_fill: float | None = Field(
-        None, allow_inf_nan=False, description="HU for voxels that are NaN or infinite; without it: quarantine"
+        None, ge=-32768, le=32767, description="HU for voxels that are NaN or infinite; without it: quarantine"
     )
+
+
+def describe(source: Source, raw: Path, options: Options) -> Source:
+    """``source`` with the value that means tumour in this copy."""
+    return sources.relabelled(source, options.label_value, place=str(raw))
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
@@ -72,13 +77,12 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     with volumes.pairs.blaming(label.path):
         assumed = "orientation_assumed" in (*image.flags, *label.flags)  # and then the origin is unknown
         relation = volumes.geometry.relate(image.grid, label.grid, origin_matters=not assumed)
-    (tumour,) = sources.load(SOURCE).labels
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, {options.label_value: tumour})))
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, (options.label_value,))))
     spacing = volumes.geometry.in_plane_spacing(image.grid, frame)
     flags = (*image.flags, *label.flags, *relation.flags, *(() if masks.any() else ("empty_label",)))
     for index, stored in enumerate(volumes.nifti.planes(image, frame, finite=options.nan_fill is None)):
-        plane, filled = volumes.content.filled(stored, options.nan_fill)
-        noted = (*flags, *filled, *volumes.content.doubts(plane))
+        plane = volumes.nifti.with_finite(stored, options.nan_fill)
+        noted = (*flags, *volumes.content.doubts(stored), *(("nan_filled",) if plane is not stored else ()))
         yield Slice(index, plane, masks[index], spacing, tuple(dict.fromkeys(noted)))
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from imagemask import files, names, sources, types, volumes
 from imagemask.errors import CaseError
-from imagemask.types import Case, Slice
+from imagemask.types import Case, Slice, Source
 
 SOURCE = "pancreas"
 ACCEPTED = "CT series in DICOM, in any folders (PANCREAS_0001/.../1-001.dcm), and label0001.nii.gz ... beside them"
@@ -34,7 +34,12 @@ class Options(types.Options):
     """Options of ``imagemask build pancreas``."""
 
     label_orientation: volumes.Axes = Field("LAI", description="axes where a label's header has none; none: quarantine")
-    label_value: int = Field(1, ge=1, description="the value by which this copy's labels outline a pancreas")
+    label_value: int = Field(1, ge=1, le=65535, description="the voxel value that means pancreas in this copy's labels")
+
+
+def describe(source: Source, raw: Path, options: Options) -> Source:
+    """``source`` with the value that means pancreas in this copy."""
+    return sources.relabelled(source, options.label_value, place=str(raw))
 
 
 def discover(raw: Path, options: Options) -> list[Case]:
@@ -61,12 +66,10 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
         frame = volumes.geometry.upright(stack.grid)
     images = [volumes.dicom.upright_image(image, frame) for image in stack.images]
     with volumes.pairs.blaming(label.path):
-        uneven = "uneven_spacing" in stack.flags
         relation, notes = volumes.pairs.relate_to_series(
-            stack.grid, label, assumed=options.label_orientation, uneven=uneven
+            stack.grid, label, assumed=options.label_orientation, uneven="uneven_spacing" in stack.flags
         )
-    (organ,) = sources.load(SOURCE).labels
-    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, {options.label_value: organ})))
+    masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, (options.label_value,))))
     samples, doubts = volumes.content.sample(images, masks, SOFT_TISSUE, file=label.path)
     flags = tuple(dict.fromkeys((*stack.flags, *notes, *relation.flags, *doubts)))
     spacing = volumes.geometry.in_plane_spacing(stack.grid, frame)
@@ -104,11 +107,10 @@ def _series(raw: Path) -> defaultdict[str, list[volumes.dicom.Series]]:
 
 
 def _labels(raw: Path) -> dict[str, tuple[Path, ...]]:
-    found: dict[str, tuple[Path, ...]] = {}
+    found: defaultdict[str, tuple[Path, ...]] = defaultdict(tuple)
     for path in files.walk(raw).files:
         if match := _LABEL.fullmatch(path.name):
-            key = _id(match[1])
-            found[key] = (*found.get(key, ()), path)
+            found[_id(match[1])] += (path,)
     return found
 
 

@@ -84,6 +84,15 @@ def amended(source: Source, told: Mapping[str, Any], *, place: str) -> Source:
         raise InputError(f"{place}: {_findings(error)}", remedy="docs/manifests.md lists the keys") from error
 
 
+def relabelled(source: Source, value: int, *, place: str) -> Source:
+    """``source``, which has one class, with ``value`` for it: a copy may have been stored with 255 for 1.
+
+    Raises as ``amended``.
+    """
+    (name,) = source.labels.values()
+    return amended(source, {"labels": {value: name}}, place=place)
+
+
 def parse_labels(text: str) -> tuple[dict[int, str], bool]:
     """``1=tumour,2=cyst`` as {value: name}, and whether masks hold these very values.
 

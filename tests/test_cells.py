@@ -76,6 +76,18 @@ def test_a_nucleus_is_cut_to_its_cell_where_that_is_asked_for(tmp_path_factory, 
         assert np.array_equal(cut.maps[0], whole.astype(np.uint8) + (inner & whole))
 
 
+def test_a_damaged_cell_is_not_passed_over_where_it_cuts(tmp_path):
+    found = {(1, "cyt"): tmp_path / "cell.dat", (1, "nuc"): square(tmp_path / "nucleus.dat", 2, 2, 6)}
+    found[1, "cyt"].write_text("2,2\nnan,4\n")
+    kept = cells.draw(found, (12, 12), cells.NEEDS["nucleus"], apart=True, cut=False)
+    assert kept.flags == ("contour_dropped", "contour_unreadable", "unpaired_contour")
+    with pytest.raises(CaseError, match="nan"):
+        cells.draw(found, (12, 12), cells.NEEDS["nucleus"], apart=True, cut=True)
+    del found[1, "cyt"]
+    alone = cells.draw(found, (12, 12), cells.NEEDS["nucleus"], apart=True, cut=True)
+    assert np.array_equal(alone.maps[1], kept.maps[1])
+
+
 def test_where_cells_overlap_a_nucleus_is_seen_through_the_other(tmp_path):
     def save(name, x0, y0, x1, y1):
         path = tmp_path / name

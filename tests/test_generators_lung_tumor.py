@@ -5,8 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from ct import (
     CODES,
     MARK,
@@ -30,7 +32,8 @@ from imagemask.generators import lung_tumor
 from imagemask.generators.phantoms import lung_tumor as lung_phantom
 from pydantic import ValidationError
 
-from imagemask import files, phantoms
+from imagemask import files, manifest, phantoms, registry
+from imagemask.cli import main
 from imagemask.errors import InputError
 from imagemask.volumes import content
 from imagemask.volumes.nifti import write_nifti
@@ -284,13 +287,28 @@ def test_labels_of_another_value_are_built_where_that_is_said(tmp_path):
     _, expected = only_case(lung_tumor, tmp_path)
     for value in (2, 255):
         write_lung(tmp_path, label=outlined("LAS", (1, 2, 3)) * np.uint8(value))
-        error = failure(lung_tumor, tmp_path)
-        assert error.code == "label_values"
-        assert f" {value} (1)" in error.reason
-        assert "--label-value" in error.remedy
+        assert failure(lung_tumor, tmp_path).code == "label_values"
         assert failure(lung_tumor, tmp_path, lung_tumor.Options(label_value=3)).code == "label_values"
         _, slices = only_case(lung_tumor, tmp_path, lung_tumor.Options(label_value=value))
-        assert [piece.mask.tolist() for piece in slices] == [piece.mask.tolist() for piece in expected]
+        assert [piece.mask.tolist() for piece in slices] == [(piece.mask * value).tolist() for piece in expected]
+
+
+@pytest.mark.parametrize("generator", ["lung-tumor", "pancreas"])
+def test_what_is_built_of_such_labels_says_so(tmp_path, generator):
+    registry.load(generator).phantom(tmp_path / "raw", patients=2, size=32, slices=12, seed=3, faults=False)
+    for path in (tmp_path / "raw").rglob("*.nii*"):
+        if "label" in f"{path.parent.name}{path.name}" and not path.name.startswith("._"):
+            file = nib.load(path)
+            stored = np.asarray(file.dataobj).astype(np.uint8) * np.uint8(255)
+            nib.save(nib.Nifti1Image(stored, file.affine, dtype=np.uint8), path)
+    words = ["build", generator, "--raw", str(tmp_path / "raw"), "--out"]
+    done = CliRunner().invoke(main, [*words, str(tmp_path / "without")])
+    assert done.exit_code == 4
+    assert "label_values" in done.stderr
+    done = CliRunner().invoke(main, [*words, str(tmp_path / "with"), "--label-value", "255"])
+    assert done.exit_code == 0, done.stderr
+    (label,) = manifest.read_dataset(tmp_path / "with")["labels"]
+    assert (label["source_value"], label["mask_value"]) == (255, 255)
 
 
 def test_voxels_that_are_no_number_are_filled_where_a_value_is_given(tmp_path):
@@ -302,8 +320,18 @@ def test_voxels_that_are_no_number_are_filled_where_a_value_is_given(tmp_path):
     assert ["nan_filled" in piece.flags for piece in slices] == [False, True, True, False]
     assert [float(piece.image.min()) for piece in slices] == [-500, -750.5, -750.5, -500]
     assert sum(int((piece.image == -750.5).sum()) for piece in slices) == 2
-    with pytest.raises(ValidationError, match="finite"):
-        lung_tumor.Options(nan_fill=np.nan)
+    for wrong in (np.nan, np.inf, 1e300):
+        with pytest.raises(ValidationError, match="nan_fill"):
+            lung_tumor.Options(nan_fill=wrong)
+
+
+def test_what_is_filled_does_not_pass_for_air(tmp_path):
+    image = np.full(marked("LAS", (1, 2, 3)).shape, 40, np.float32)
+    image[0, 0, 1], image[..., 2] = np.nan, np.nan
+    write_lung(tmp_path, image=image)
+    _, slices = only_case(lung_tumor, tmp_path, lung_tumor.Options(nan_fill=-1000))
+    assert [piece.image.min() for piece in slices] == [40, -1000, -1000, 40]
+    assert all("suspicious_intensity" in piece.flags for piece in slices)
 
 
 def test_a_label_on_another_grid_is_named(tmp_path):

@@ -283,6 +283,18 @@ def test_an_orientation_that_the_recipe_assumed_is_assumed_again(tmp_path):
     assert report.predictions[0].flags == ("orientation_assumed",)
 
 
+def test_voxels_that_are_no_number_become_what_the_recipe_puts_there(tmp_path):
+    values = np.zeros((5, 8, 9), np.float32)
+    values[1, 2, 3], values[2, 4, 5], values[2, 0, 0] = 255, np.nan, np.inf
+    path = volume_of(tmp_path / "a.nii.gz", values)
+    for options, failed in (({}, True), ({"nan_fill": None}, True), ({"nan_fill": 255.0}, False)):
+        run = run_in(tmp_path / "run", height=8, width=9, recipe={"options": options, "window": ["0:255"]})
+        report = predict(run, [path], tmp_path / "out", model=Bright())
+        assert [failure.code for failure in report.failures] == ["nan_voxels"] * failed
+    assert np.array_equal(whole(report.predictions[0].mask), phantoms.stored(values, "LAS") != 0)
+    assert report.predictions[0].flags == ("nan_filled",)
+
+
 def test_voxels_without_a_window_fail_in_words(tmp_path):
     path = volume_of(tmp_path / "a.nii.gz", np.zeros((5, 8, 9), np.int16))
     report = predict(run_in(tmp_path / "run"), [path], tmp_path / "out", model=Bright())

@@ -92,8 +92,8 @@ def next_folder(name: str) -> Path:
     return home / f"{max(taken, default=0) + 1:03d}"
 
 
-def require_empty(place: Path) -> bool:
-    """Make ``place``; whether it was not there. Raises UsageError where a new run would write over something."""
+def claim(place: Path) -> bool:
+    """Make the folder of a new run; whether it was not there. Raises UsageError where there is something in it."""
     there = place.is_dir()
     if there and any(path.name != LOCK for path in place.iterdir()):
         begun = (place / run.RECORD).is_file()
@@ -104,8 +104,9 @@ def require_empty(place: Path) -> bool:
 
 
 def undo(place: Path, *, made: bool) -> None:
-    """Remove what ``write`` wrote, of a run that was refused before its first epoch: nothing can go on with it. The
-    folder too, where we ``made`` it.
+    """Remove what ``write`` wrote, and the folder if we ``made`` it.
+
+    For a run that was refused before its first epoch: nothing can go on with it.
     """
     for name in (run.RECORD, run.SETTINGS, run.SPLIT, run.ENVIRONMENT, LOCK):
         (place / name).unlink(missing_ok=True)

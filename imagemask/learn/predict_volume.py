@@ -6,7 +6,7 @@ Of the slices only labels are kept, a byte a voxel; probabilities (float32) too 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,14 +37,14 @@ SHOWN, COLUMNS, SIDE = 12, 4, 256
 class Scan:
     """An image volume that was opened: its grid, how its slices lie upright, and the slices, in order, in source units.
 
-    ``like`` is what its labels are written like; ``flags`` is what was noted.
+    ``like`` is what its labels are written like; ``flags`` is what was noted, all of it once the last slice was read.
     """
 
     grid: geometry.Grid
     frame: geometry.Frame
     slices: Iterator[NDArray[Any] | Deferred]
     like: nifti.NiftiFile | geometry.Grid
-    flags: tuple[str, ...]
+    flags: Sequence[str]
 
     @property
     def millilitres(self) -> float:
@@ -92,7 +92,9 @@ class Places:
 
 
 def open_scan(given: Input, recipe_options: dict[str, Any]) -> Scan:
-    """Open a NIfTI volume or a DICOM series. ``recipe_options`` may say how one lies whose header does not.
+    """Open a NIfTI volume or a DICOM series, as a build with ``recipe_options`` does.
+
+    They may say how one lies whose header does not, and what to put for voxels that are no number.
 
     Raises CaseError for what cannot be read, and for a scan that is not near-axial, as a build does.
     """
@@ -101,12 +103,22 @@ def open_scan(given: Input, recipe_options: dict[str, Any]) -> Scan:
         file = nifti.open_nifti(given.path, assume=assume if isinstance(assume, str) and assume != "none" else None)
         with pairs.blaming(given.path):
             frame = geometry.upright(file.grid)
-        return Scan(file.grid, frame, nifti.planes(file, frame), file, file.flags)
+        flags, fill = list(file.flags), recipe_options.get("nan_fill")
+        planes = _filled(nifti.planes(file, frame, finite=fill is None), fill, flags)
+        return Scan(file.grid, frame, planes, file, flags)
     stack = dicom.open_stack(given.files)
     with pairs.blaming(given.path):
         frame = geometry.upright(stack.grid)
     slices = [dicom.upright_image(image, frame) for image in stack.images]
     return Scan(stack.grid, frame, iter(slices), stack.grid, stack.flags)
+
+
+def _filled(planes: Iterator[NDArray[Any]], fill: float | None, flags: list[str]) -> Iterator[NDArray[Any]]:
+    """``planes`` with ``fill`` for what is NaN or infinite; where something is, ``flags`` get one more."""
+    for stored in planes:
+        plane = nifti.with_finite(stored, fill)
+        flags += ["nan_filled"] if plane is not stored else []
+        yield plane
 
 
 def predict_volume(

@@ -83,7 +83,7 @@ def train(folder: Path, chosen: Settings, *, out: Path | None, machine: Machine,
     # What auto comes to here: a run that goes on elsewhere must not change its arithmetic.
     whole = whole.model_copy(update={"precision": backend.policy(whole.precision).removeprefix("mixed_")})
     place = out or begin.next_folder(data.name)
-    made = begin.require_empty(place)
+    made = begin.claim(place)
     with files.lock(place / begin.LOCK):
         begin.write(place, whole, data)
         watch.at(place)

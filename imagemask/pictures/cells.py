@@ -104,7 +104,8 @@ def draw(
     A map for each cell that has the outlines it ``needs`` (a value of NEEDS), or, unless ``apart``, one of them all,
     numbered 0. Flags are those of ``contours.draw``, ``unpaired_contour`` (a cell has only one of the two that can be
     used) and ``nucleus_outside`` (a nucleus lies partly outside its cell; it counts to the cell all the same, or is
-    ``cut``, to ``contour_dropped`` where none of it lies inside). Raises CaseError where a file is damaged.
+    ``cut``, to ``contour_dropped`` where none of it lies inside; one that has no cell stays whole). Raises CaseError
+    where a file is damaged.
     """
     maps: dict[int, Map] = {}
     flags: set[str] = set()
@@ -112,17 +113,16 @@ def draw(
         found: dict[str, Region] = {}
         for kind in (CELL, NUCLEUS):
             if (cell, kind) in outlines:
-                region, noted = _drawn(outlines[cell, kind], shape, needed=kind in needs)
+                cuts = cut and NUCLEUS in needs  # and then a cell's outline decides pixels
+                region, noted = _drawn(outlines[cell, kind], shape, needed=kind in needs or cuts)
                 flags.update(noted)
                 found |= {kind: region} if region else {}
         if len(found) == 1:
             flags.add("unpaired_contour")
         elif found and not found[NUCLEUS].lies_in(found[CELL]):
             flags.add("nucleus_outside")
-            if cut and (common := found.pop(NUCLEUS).within(found[CELL])):
-                found[NUCLEUS] = common
-            elif cut:
-                flags.add("contour_dropped")
+            if cut:
+                flags.update(_cut(found))
         if found.keys() >= set(needs):
             _paint(maps.setdefault(cell if apart else 0, np.zeros(shape, np.uint8)), found)
     return Drawn(maps, tuple(sorted(flags)))
@@ -136,6 +136,13 @@ def _drawn(path: Path, shape: tuple[int, int], *, needed: bool) -> tuple[Region 
         if needed:
             raise
         return None, ("contour_dropped", "contour_unreadable")
+
+
+def _cut(found: dict[str, Region]) -> tuple[str, ...]:
+    """Cut the nucleus to its cell; a flag where nothing of it is left."""
+    common = found.pop(NUCLEUS).within(found[CELL])
+    found |= {NUCLEUS: common} if common else {}
+    return () if common else ("contour_dropped",)
 
 
 def _paint(classes: Map, found: Mapping[str, Region]) -> None:

@@ -47,8 +47,8 @@ _CLIPPED, _SWAPPED = 0.05, 0.5  # shares of an outline's area beyond the picture
 class Region:
     """What an outline encloses within a picture: ``mask``, bool, is the part of the picture from ``top``, ``left`` on.
 
-    ``area`` (square pixels) is that of the outline within the picture, before it is cut into pixels; ``crossed``
-    whether it winds twice around a place, or in both directions: the line crosses itself.
+    ``area`` (square pixels) is that of the outline within the picture, before it is cut into pixels (of a part of one,
+    its pixels); ``crossed`` whether it winds twice around a place, or in both directions: the line crosses itself.
     """
 
     mask: NDArray[np.bool_]

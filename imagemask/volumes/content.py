@@ -61,22 +61,15 @@ def sample(
     return decoded, ("label_off_range",)
 
 
-def filled(plane: NDArray[Any], value: float | None) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """``plane`` with ``value`` for what is NaN or infinite, and ``nan_filled`` where something was. None: as it is."""
-    if value is None or plane.dtype.kind != "f" or (finite := np.isfinite(plane)).all():
-        return plane, ()
-    return np.where(finite, plane, plane.dtype.type(value)), ("nan_filled",)
-
-
 def doubts(plane: NDArray[Any]) -> tuple[str, ...]:
-    """``suspicious_intensity`` for a slice that never falls below 0 HU, as air does, or is flat."""
+    """``suspicious_intensity`` for a slice that never falls below 0 HU, as air does, or is flat; NaN is no value."""
     # A sample clears nearly every slice; of both directions, it is as quick whichever way the slice lies in memory.
     return ("suspicious_intensity",) if _odd(plane[::8, ::8]) and _odd(plane) else ()
 
 
 def _odd(seen: NDArray[Any]) -> bool:
-    lowest = seen.min()
-    return bool(lowest >= 0 or lowest == seen.max())
+    known = seen[np.isfinite(seen)] if seen.dtype.kind == "f" else seen
+    return not known.size or bool(known.min() >= 0 or known.min() == known.max())
 
 
 def _moves(plane: tuple[int, ...]) -> list[_Move]:

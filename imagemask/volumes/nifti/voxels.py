@@ -1,7 +1,7 @@
 """The voxels of a NIfTI file: planes of an image in order, labels as small integers.
 
 At most the stored volume is held, once; where the slices are stored one after the other, one slice is. Nothing becomes
-float64.
+float64, but for the pieces of a histogram in an error.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from imagemask.volumes.nifti.stream import Stream
 
 WHOLE = 1e-3
 """How far a float label may lie from a whole number."""
+_REPAIR = "Repair the image; for a copy that is like that, lung-tumor has --nan-fill"
 _CHUNK = 1 << 18
 _MOST_BINS = 20
 _LARGEST_LABEL = float(1 << 31)
@@ -47,12 +48,18 @@ def planes(file: NiftiFile, frame: Frame, *, finite: bool = True) -> Iterator[ND
         stream.drain()
 
 
-def read_labels(file: NiftiFile, declared: Mapping[int, int] | None = None) -> NDArray[np.integer[Any]]:
+def with_finite(plane: NDArray[Any], fill: float | None) -> NDArray[Any]:
+    """``plane`` with ``fill`` for what is NaN or infinite; itself where nothing is, or ``fill`` is None."""
+    if fill is None or plane.dtype.kind != "f" or (finite := np.isfinite(plane)).all():
+        return plane
+    return np.where(finite, plane, plane.dtype.type(fill))
+
+
+def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.integer[Any]]:
     """The whole label (i, j, k) in the smallest integer type that holds it; the file is read to its end.
 
-    Where foreground values are ``declared``, each with the value that it becomes, there may be no others. Raises
-    CaseError ``nan_label``, ``label_values`` (a value is not whole, or not declared; with a histogram), and as
-    ``planes`` does.
+    Where foreground values are ``declared``, there may be no others. Raises CaseError ``nan_label``, ``label_values``
+    (a value is not whole, or not declared; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
     labels: NDArray[np.integer[Any]] = _background(count)
@@ -64,13 +71,11 @@ def read_labels(file: NiftiFile, declared: Mapping[int, int] | None = None) -> N
             if (first := labelled.find(1)) < 0:
                 continue
             whole = _whole(file, values[first : labelled.rfind(1) + 1])
-            if declared is not None:
-                undeclared |= not np.isin(whole, (0, *declared)).all()
-                whole = _meant(whole, declared)
+            undeclared |= bool(declared) and not np.isin(whole, (0, *declared)).all()
             labels = _widened(labels, whole)
             labels[start + first : start + first + whole.size] = whole
         stream.drain()
-    if declared is not None and undeclared:  # of a damaged file its checksum says so first
+    if undeclared:  # of a damaged file its checksum says so first
         raise _undeclared(file, declared)
     return labels.reshape(file.grid.shape, order="F")
 
@@ -136,7 +141,7 @@ def _values(file: NiftiFile, stored: NDArray[Any]) -> NDArray[Any]:
 def _not_finite(file: NiftiFile, values: NDArray[Any], index: int) -> CaseError:
     bad = int(values.size - np.isfinite(values).sum())
     reason = f"slice {index}: {bad} of {values.size} voxels are NaN or infinite"
-    return CaseError("nan_voxels", reason, file=file.path, remedy="Repair the image, or build it with --nan-fill HU")
+    return CaseError("nan_voxels", reason, file=file.path, remedy=_REPAIR)
 
 
 def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
@@ -160,19 +165,13 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
     return rounded.astype(np.int32)
 
 
-def _meant(values: NDArray[np.integer[Any]], declared: Mapping[int, int]) -> NDArray[np.integer[Any]]:
-    """Each declared value as what it becomes; others are background."""
-    if all(value == becomes for value, becomes in declared.items()):
-        return values
-    return np.select([values == value for value in declared], list(declared.values())).astype(np.int64)
-
-
 def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
-    known = ", ".join(map(str, (0, *sorted(declared))))
-    reason = f"the label holds values other than {known}: {_histogram(file)}"
+    known, counts = ", ".join(map(str, (0, *sorted(declared)))), _counts(file)
+    reason = f"the label holds values other than {known}: {_in_words(counts)}"
     remedy = "Correct the label, or fetch the published one: nobody declared what its other values mean"
-    if len(declared) == 1:
-        remedy += "; a copy with one other value is built with --label-value"
+    found = [value for value in counts if value]
+    if len(declared) == len(found) == 1 and found[0] > 0:
+        remedy += f"; if {found[0]:g} does so in every label of this copy, give --label-value {found[0]:g}"
     return CaseError("label_values", reason, file=file.path, remedy=remedy)
 
 
@@ -191,15 +190,23 @@ def _widened(labels: NDArray[np.integer[Any]], values: NDArray[np.integer[Any]])
 
 def _histogram(file: NiftiFile) -> str:
     """The most frequent values of a label with their counts, in words."""
+    return _in_words(_counts(file))
+
+
+def _counts(file: NiftiFile) -> Counter[float]:
+    """How often each value stands in a label; fractions to three digits."""
     counts: Counter[float] = Counter()
     with _at_voxels(file) as stream:
         for _, values in _chunks(file, stream):
-            wide = (
-                values.astype(np.float64) if values.dtype.kind == "f" else values
-            )  # of float32 a thousandfold overflows
-            found, numbers = np.unique(np.round(wide, 3), return_counts=True)
+            # Rounding multiplies by a thousand, and float32 overflows.
+            rounded = np.round(values.astype(np.float64), 3) if values.dtype.kind == "f" else values
+            found, numbers = np.unique(rounded, return_counts=True)
             for value, number in zip(found.tolist(), numbers.tolist(), strict=True):
                 counts[value] += number
+    return counts
+
+
+def _in_words(counts: Counter[float]) -> str:
     shown = sorted(counts.most_common(_MOST_BINS))
     text = ", ".join(f"{value:g} ({number})" for value, number in shown)
     return f"{text} and {len(counts) - len(shown)} more" if len(counts) > len(shown) else text
