@@ -13,7 +13,7 @@ from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemask import build, files, images, manifest, pixels, pool, report, split
+from imagemask import build, files, images, manifest, pixels, report, split
 from imagemask.build import FORMAT, How, case, fragments
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
@@ -707,7 +707,7 @@ def test_build_then_restore_gives_the_source_s_mask_back(size, flips, turns, pad
         flips=tuple(sorted(flips)),
         rotations=tuple(sorted(turns)),
     )
-    written = list(case.pairs(fakes.Slice(0, image, mask), fakes.source(), recipe, pool.in_process(1)))
+    written = list(case.pairs(fakes.Slice(0, image, mask), fakes.source(), recipe))
     assert written[0].variant == ""
     for pair in written:
         back = pixels.restore(pair.mask, source=size, box=pair.box, pad=pair.pad, variant=pair.variant)

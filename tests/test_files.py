@@ -84,10 +84,10 @@ def test_a_temporary_file_that_cannot_be_removed_does_not_hide_the_error(tmp_pat
     def refuse(*_, **__):
         raise PermissionError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "write", refuse)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(InputError, match="Read-only file system"):
-        files.write_atomic(tmp_path / "a", b"")
+        files.write_atomic(tmp_path / "a", b"a")
 
 
 @given(name=NAMES)

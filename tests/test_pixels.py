@@ -79,6 +79,8 @@ def test_the_same_numbers_of_any_type_give_the_same_bytes(numbers, kind, bounds)
     "layout",
     [
         *(np.asarray, np.transpose, np.flipud, np.fliplr),
+        *(lambda grey: np.flipud(grey.T), lambda grey: np.fliplr(grey.T), lambda grey: grey[::-1, ::-1]),
+        *(lambda grey: grey.T[::-1, ::-1], lambda grey: grey[::2, ::-1].repeat(2, 0)),
         lambda grey: np.dstack([grey] * 3),
         lambda grey: np.dstack([grey] * 3).swapaxes(0, 1),
     ],
@@ -102,7 +104,13 @@ def test_an_opencv_that_looks_up_no_16_bits_gives_the_same_bytes(monkeypatch):
     np.testing.assert_array_equal(pixels.window(pair(image), [pixels.PRESETS["lung"]]).image, looked_up)
 
 
-@pytest.mark.parametrize("turned", [np.asarray, np.transpose, np.flipud, lambda a: np.fliplr(a.T)])
+@pytest.mark.parametrize(
+    "turned",
+    [
+        *(np.asarray, np.transpose, np.flipud, np.fliplr, lambda a: a[::-1, ::-1], lambda a: a[::2, ::-2]),
+        *(lambda a: np.flipud(a.T), lambda a: np.fliplr(a.T), lambda a: a.T[::-1, ::-1]),
+    ],
+)
 def test_labels_that_are_class_ids_are_copied_whichever_way_they_lie(turned):
     mask = turned(np.arange(24, dtype=np.uint8).reshape(4, 6) % 3)
     ids = pixels.labels(pair(np.zeros(mask.shape, np.uint8), mask), {1: "a", 2: "b"}).mask

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from imagemask.augment import Variant
 
 IMAGES, MASKS = "images", "masks"
+_AT_ONCE = 2
+"""Pairs handed over to be digested: one by one costs a hundredth of a build, and more fall out of the cache."""
 _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is longer
 
 
@@ -53,15 +55,6 @@ class Done:
     resumed: bool = False
 
 
-@dataclass(slots=True)
-class Begun:
-    """What has been written of a case so far: rows, bytes of image and mask files, digests (some of them still due)."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    digests: list[Future[str]] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Pixels as they are written, and where they come from in the source slice."""
@@ -71,12 +64,45 @@ class Pair:
     mask: NDArray[np.uint8]
     counts: tuple[int, ...]
     """Pixels of each class id, the background first."""
-    digest: Future[str]
-    """Computed beside what is done next."""
     box: tuple[int, int, int, int]
     pad: tuple[int, int, int, int]
     spacing: tuple[float, float] | None
     flags: tuple[str, ...]
+    digest: str = ""
+    """Where it had to be known, to compare variants."""
+
+
+@dataclass(slots=True)
+class Begun:
+    """What has been written of a case so far: rows, bytes of image and mask files, and digests, some of them still due.
+
+    Digests are computed beside what is done next.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    _pairs: list[Pair] = field(default_factory=list)
+    _due: list[Future[list[str]]] = field(default_factory=list)
+
+    def add(self, row: Row, pair: Pair, beside: Executor) -> None:
+        """Note a pair that will be written."""
+        self.rows.append(manifest.record(row))
+        self._pairs.append(pair)
+        if len(self._pairs) == _AT_ONCE:
+            self._hand_over(beside)
+
+    def digests(self, beside: Executor) -> list[str]:
+        """The digest of each row's pair."""
+        self._hand_over(beside)
+        return [digest for due in self._due for digest in due.result()]
+
+    def _hand_over(self, beside: Executor) -> None:
+        self._due.append(beside.submit(_digests, self._pairs))
+        self._pairs = []
+
+
+def _digests(pairs: Sequence[Pair]) -> list[str]:
+    return [pair.digest or manifest.digest(pair.image, pair.mask) for pair in pairs]
 
 
 def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
@@ -96,7 +122,7 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
             fragment = _build(job, case, begun, beside)
-            fragment = _sealed(job, case, fragment, hashing.result(), begun.digests)
+            fragment = _sealed(job, case, fragment, hashing.result(), begun.digests(beside))
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -132,12 +158,10 @@ def _is_done(job: Job, case: Case, earlier: Fragment, hashes: Callable[[], dict[
     return earlier.key == _key(job, case, hashes())
 
 
-def _sealed(
-    job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], digests: Sequence[Future[str]]
-) -> Fragment:
+def _sealed(job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], digests: Sequence[str]) -> Fragment:
     """``fragment`` with its key, and in each row the hash of its source file and the digest of its pixels."""
     for row, digest in zip(fragment.rows, digests, strict=True):
-        row["digest"] = digest.result()
+        row["digest"] = digest
         row["source_sha256"] = hashes.get(row["source"], "")
     return replace(fragment, key=_key(job, case, hashes))
 
@@ -174,6 +198,8 @@ def _unreadable(error: OSError) -> CaseError:
 
 
 def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
+    import numpy as np
+
     generator = registry.load(job.recipe.generator)
     options = generator.Options.model_validate(dict(job.recipe.options))
     flags: Counter[str] = Counter()
@@ -184,10 +210,12 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
             raise CaseError("slice_order", f"slice {piece.index} comes after slice {last}", remedy="Mend the generator")
         last, read = piece.index, read + 1
         # Most slices of a volume are empty, and all that they cost beyond being read is this look.
-        wanted = job.recipe.keep_empty or bool(piece.mask.any())
-        written = list(pairs(piece, job.source, job.recipe, beside)) if wanted else []
+        wanted = job.recipe.keep_empty or np.count_nonzero(piece.mask) > 0  # any() of numbers takes ten times as long
+        written = list(pairs(piece, job.source, job.recipe)) if wanted else []
         for pair in written:
-            _write(job, _row(job, case, piece, pair), pair, begun)
+            row = _row(job, case, piece, pair)
+            begun.add(row, pair, beside)  # first, so that what fails is removed
+            begun.sizes.append(_write(job.dataset, row.key, pair))
         kept += bool(written)
         empty += not written
         noted = chain.from_iterable(pair.flags for pair in written)
@@ -207,11 +235,11 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
     )
 
 
-def pairs(piece: Slice, source: Source, recipe: Recipe, beside: Executor) -> Iterator[Pair]:
+def pairs(piece: Slice, source: Source, recipe: Recipe) -> Iterator[Pair]:
     """The pairs that a slice is written as: plain first, then each variant that differs from those before it.
 
-    Digests are computed ``beside``. Without ``keep_empty`` a pair with an empty mask is left out. Raises CaseError (an
-    undeclared label, a crop that leaves nothing).
+    Without ``keep_empty`` a pair with an empty mask is left out. Raises CaseError (an undeclared label, a crop that
+    leaves nothing).
     """
     from imagemask import augment, pixels
 
@@ -220,17 +248,18 @@ def pairs(piece: Slice, source: Source, recipe: Recipe, beside: Executor) -> Ite
     seen: set[str] = set()
     variants = augment.variants(recipe)
     for variant in variants:
-        pair = _render(piece, variant, source, recipe, beside)
+        pair = _render(piece, variant, source, recipe)
         if not (recipe.keep_empty or any(pair.counts[1:])):
             continue
-        if len(variants) > 1:  # a single one equals no other, and need not be waited for
-            if pair.digest.result() in seen:
+        if len(variants) > 1:  # a single one equals no other
+            pair = replace(pair, digest=manifest.digest(pair.image, pair.mask))
+            if pair.digest in seen:
                 continue
-            seen.add(pair.digest.result())
+            seen.add(pair.digest)
         yield pair
 
 
-def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe, beside: Executor) -> Pair:
+def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> Pair:
     import numpy as np
 
     from imagemask import augment, pixels
@@ -246,26 +275,32 @@ def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe, besi
     view = augment.apply(view, variant, background=source.background)
     image = np.ascontiguousarray(view.image, dtype=np.uint8)
     mask = pixels.to_mask(view.mask, manifest.mask_values(source.labels))
-    foreground = [int(np.count_nonzero(view.mask == number)) for number in range(1, len(source.labels) + 1)]
+    foreground = _counted(view.mask, len(source.labels))
     counts = (view.mask.size - sum(foreground), *foreground)  # np.bincount would make 64-bit integers of every pixel
-    digest = beside.submit(manifest.digest, image, mask)
-    return Pair(variant.name, image, mask, counts, digest, box, pad, view.spacing, view.flags)
+    return Pair(variant.name, image, mask, counts, box, pad, view.spacing, view.flags)
 
 
-def _write(job: Job, row: Row, pair: Pair, begun: Begun) -> None:
-    """Write a pair under its final names."""
+def _counted(mask: NDArray[np.integer[Any]], classes: int) -> list[int]:
+    """Pixels of each class id, from 1."""
+    import numpy as np
+
+    if classes == 1:
+        return [int(np.count_nonzero(mask))]
+    return [int(np.count_nonzero(mask == number)) for number in range(1, classes + 1)]
+
+
+def _write(dataset: Path, key: str, pair: Pair) -> tuple[int, int]:
+    """Write a pair under its final names; the bytes of image and mask."""
     from imagemask import images
 
-    if len(row.key.encode()) > _LONGEST_KEY:
-        reason = f"{row.key} is longer than {_LONGEST_KEY} bytes"
+    if len(key.encode()) > _LONGEST_KEY:
+        reason = f"{key} is longer than {_LONGEST_KEY} bytes"
         raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
-    begun.rows.append(manifest.record(row))
-    begun.digests.append(pair.digest)
     image = images.encode_png(pair.image, level=images.IMAGE_LEVEL)
     mask = images.encode_png(pair.mask, level=images.MASK_LEVEL)
-    files.write_atomic(job.dataset / IMAGES / f"{row.key}.png", image)
-    files.write_atomic(job.dataset / MASKS / f"{row.key}.png", mask)
-    begun.sizes.append((len(image), len(mask)))
+    files.write_atomic(dataset / f"{IMAGES}/{key}.png", image)
+    files.write_atomic(dataset / f"{MASKS}/{key}.png", mask)
+    return len(image), len(mask)
 
 
 def _row(job: Job, case: Case, piece: Slice, pair: Pair) -> Row:

@@ -41,7 +41,7 @@ def sample(
     ``orientation_suspect`` where less than ENOUGH does, and far more would if the label (``file``) were mirrored,
     transposed or turned.
     """
-    filled = np.flatnonzero(masks.any(axis=(1, 2)))
+    filled = np.flatnonzero([np.count_nonzero(mask) for mask in masks])  # any() of numbers takes ten times as long
     if not filled.size:
         return {}, ("empty_label",)
     chosen = filled[np.unique(np.linspace(0, filled.size - 1, _SAMPLES).astype(int))]
@@ -64,7 +64,7 @@ def sample(
 def doubts(plane: NDArray[Any]) -> tuple[str, ...]:
     """``suspicious_intensity`` for a slice that never falls below 0 HU, as air does, or is flat; NaN is no value."""
     # A sample clears nearly every slice; of both directions, it is as quick whichever way the slice lies in memory.
-    return ("suspicious_intensity",) if _odd(plane[::8, ::8]) and _odd(plane) else ()
+    return ("suspicious_intensity",) if _odd(plane[::16, ::16]) and _odd(plane) else ()
 
 
 def _odd(seen: NDArray[Any]) -> bool:

@@ -71,7 +71,7 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
             if (first := labelled.find(1)) < 0:
                 continue
             whole = _whole(file, values[first : labelled.rfind(1) + 1])
-            undeclared |= bool(declared) and not np.isin(whole, (0, *declared)).all()
+            undeclared |= bool(declared) and not _are_among(whole, {0, *declared})
             labels = _widened(labels, whole)
             labels[start + first : start + first + whole.size] = whole
         stream.drain()
@@ -163,6 +163,14 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
             remedy="A label must hold class numbers; this may be a probability map or a resampled label",
         )
     return rounded.astype(np.int32)
+
+
+def _are_among(values: NDArray[np.integer[Any]], allowed: Collection[int]) -> bool:
+    """Whether there are no other values. Nearly always they are 0 to K, and two looks do what takes np.isin ten."""
+    lowest, highest = int(values.min()), int(values.max())
+    if len(allowed) == max(allowed) + 1:
+        return lowest >= 0 and highest in allowed
+    return {lowest, highest} <= set(allowed) and bool(np.isin(values, list(allowed)).all())
 
 
 def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
