@@ -88,12 +88,13 @@ class Begun:
         """Note a pair that will be written."""
         self.rows.append(manifest.record(row))
         self._pairs.append(pair)
-        if len(self._pairs) == _AT_ONCE:
+        if len(self._pairs) == _AT_ONCE or not self._due:  # a picture has no second pair to wait for
             self._hand_over(beside)
 
     def digests(self, beside: Executor) -> list[str]:
         """The digest of each row's pair."""
-        self._hand_over(beside)
+        if self._pairs:
+            self._hand_over(beside)
         return [digest for due in self._due for digest in due.result()]
 
     def _hand_over(self, beside: Executor) -> None:
