@@ -12,7 +12,6 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from imagemask import decathlon, files, names, sources, types, volumes
@@ -80,8 +79,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
         relation = volumes.geometry.relate(image.grid, label.grid, origin_matters=not assumed)
     masks = frame.upright(relation.onto_image(volumes.nifti.read_labels(label, (options.label_value,))))
     spacing = volumes.geometry.in_plane_spacing(image.grid, frame)
-    empty = not any(map(np.count_nonzero, masks))
-    flags = (*image.flags, *label.flags, *relation.flags, *(("empty_label",) if empty else ()))
+    flags = (*image.flags, *label.flags, *relation.flags, *volumes.content.emptiness(masks))
     for index, stored in enumerate(volumes.nifti.planes(image, frame, finite=options.nan_fill is None)):
         plane = volumes.nifti.with_finite(stored, options.nan_fill)
         noted = (*flags, *volumes.content.doubts(stored), *(("nan_filled",) if plane is not stored else ()))

@@ -61,6 +61,11 @@ def sample(
     return decoded, ("label_off_range",)
 
 
+def emptiness(masks: NDArray[Any]) -> tuple[str, ...]:
+    """``empty_label`` where nothing in ``masks``, (slices, rows, columns), is foreground."""
+    return () if any(map(np.count_nonzero, masks)) else ("empty_label",)  # slice by slice: any() of all takes longer
+
+
 def doubts(plane: NDArray[Any]) -> tuple[str, ...]:
     """``suspicious_intensity`` for a slice that never falls below 0 HU, as air does, or is flat; NaN is no value."""
     # A sample clears nearly every slice; of both directions, it is as quick whichever way the slice lies in memory.
