@@ -172,7 +172,9 @@ def fit(pair: Slice, size: int, *, stretch: bool, background: int) -> tuple[Slic
 
 
 def to_mask(classes: NDArray[np.integer[Any]], values: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Class ids 0..K as the values of a written mask; ``values``: source to written (``manifest.mask_values``)."""
+    """Class ids 0..K, and no others, as the values of a written mask; ``values``: source to written value
+    (``manifest.mask_values``).
+    """
     written = [values[source] for source in sorted(values)]
     if len(written) == 1:  # of 0 and 1; many times as fast as a table, and nearly always the case
         scaled: NDArray[np.uint8] = np.multiply(classes, np.uint8(written[0]), dtype=np.uint8, casting="unsafe")
@@ -244,8 +246,8 @@ class _Lie(NamedTuple):
 
 
 def _straight(array: NDArray[Any]) -> tuple[NDArray[Any], _Lie | None]:
-    """A view of ``array`` in the order of its memory, and how it lies; None where that is straight, or not 2D."""
-    if array.ndim != 2:
+    """A view of ``array`` in the order of its memory, and how it lies; None where that is straight, not 2D or empty."""
+    if array.ndim != 2 or not array.size:
         return array, None
     swapped = abs(array.strides[0]) < abs(array.strides[1])
     view = array.T if swapped else array

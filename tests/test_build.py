@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import cv2
 import fakes
@@ -626,6 +627,35 @@ def test_a_name_that_a_file_system_cannot_take_is_quarantined(tmp_path):
     raw = fakes.raw_folder(tmp_path, names=("a", "b" * 198))
     [(_, note)] = fakes.run(raw, tmp_path / "out").merged.quarantined
     assert (note.code, note.stage) == ("name_too_long", "write")
+
+
+@pytest.mark.parametrize("length", [248, 260])
+def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(tmp_path, length):
+    raw = fakes.raw_folder(tmp_path, names=("b",))
+    fakes.run(raw, tmp_path / "out")
+    job = fakes.job(raw, tmp_path / "out")
+    (found,) = build.discover(job)
+    assert case.run(job, replace(found, id="b" * 201)).outcome == "quarantined"
+    with pytest.raises(InputError, match="File name too long"):
+        case.run(job, replace(found, id="b" * length))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5, 6])
+@pytest.mark.parametrize("recipe", [{}, {"flips": ("h",)}, {"window": ("0:255",)}])
+def test_a_generator_may_use_its_arrays_again(tmp_path, monkeypatch, slices, recipe):
+    class Thrifty(fakes.Fake):
+        def read(self, case, options):
+            image, mask = np.empty((24, 20), np.uint8), np.empty((24, 20), np.uint8)
+            for piece in super().read(case, options):
+                image[:], mask[:] = piece.image, piece.mask
+                yield replace(piece, image=image, mask=mask)
+            image[:], mask[:] = 7, 0
+
+    raw = fakes.raw_folder(tmp_path, names=("a",), slices=slices)
+    fakes.run(raw, tmp_path / "plain", **recipe)
+    fakes.install(monkeypatch, Thrifty())
+    fakes.run(raw, tmp_path / "out", **recipe)
+    assert fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "plain")
 
 
 def test_nothing_built_is_an_error_that_names_the_first_reason_and_counts_the_others(tmp_path, fake):

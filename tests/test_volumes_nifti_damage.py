@@ -352,7 +352,13 @@ def test_values_that_nobody_declared_are_shown_in_a_histogram(path, dtype):
 
 @pytest.mark.parametrize(
     ("held", "declared", "advised"),
-    [((255,), (1,), "--label-value 255"), ((1,), (255,), "--label-value 1"), ((1, 255), (255,), ""), ((-1,), (1,), "")],
+    [
+        ((1,), (-1, 2), ""),
+        ((255,), (1,), "--label-value 255"),
+        ((1,), (255,), "--label-value 1"),
+        ((1, 255), (255,), ""),
+        ((-1,), (1,), ""),
+    ],
 )
 def test_another_value_is_advised_where_there_is_one(path, held, declared, advised):
     label = np.zeros((4, 5, 6), dtype=np.int16)

@@ -210,12 +210,14 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
         if piece.index <= last:
             raise CaseError("slice_order", f"slice {piece.index} comes after slice {last}", remedy="Mend the generator")
         last, read = piece.index, read + 1
-        # Most slices of a volume are empty, and all that they cost beyond being read is this look.
-        wanted = job.recipe.keep_empty or np.count_nonzero(piece.mask) > 0  # any() of numbers takes ten times as long
+        # Most slices of a volume are empty, and all that they cost beyond being read is this look: not by any(), which
+        # takes ten times as long where a slice lies backwards in memory.
+        wanted = job.recipe.keep_empty or np.count_nonzero(piece.mask) > 0
         written = list(pairs(piece, job.source, job.recipe)) if wanted else []
         for pair in written:
             row = _row(job, case, piece, pair)
-            begun.add(row, pair, beside)  # first, so that what fails is removed
+            _require_short(row.key)
+            begun.add(row, pair, beside)  # before it is written, so that what fails is removed
             begun.sizes.append(_write(job.dataset, row.key, pair))
         kept += bool(written)
         empty += not written
@@ -275,6 +277,8 @@ def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> P
         view = pixels.resize(view, height, width)
     view = augment.apply(view, variant, background=source.background)
     image = np.ascontiguousarray(view.image, dtype=np.uint8)
+    if not recipe.window and np.may_share_memory(image, np.asarray(piece.image)):
+        image = image.copy()  # it is the generator's own, which may be used again before the digest is made
     mask = pixels.to_mask(view.mask, manifest.mask_values(source.labels))
     foreground = _counted(view.mask, len(source.labels))
     counts = (view.mask.size - sum(foreground), *foreground)  # np.bincount would make 64-bit integers of every pixel
@@ -290,13 +294,16 @@ def _counted(mask: NDArray[np.integer[Any]], classes: int) -> list[int]:
     return [int(np.count_nonzero(mask == number)) for number in range(1, classes + 1)]
 
 
+def _require_short(key: str) -> None:
+    if len(key.encode()) > _LONGEST_KEY:
+        reason = f"{key} is longer than {_LONGEST_KEY} bytes"
+        raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
+
+
 def _write(dataset: Path, key: str, pair: Pair) -> tuple[int, int]:
     """Write a pair under its final names; the bytes of image and mask."""
     from imagemask import images
 
-    if len(key.encode()) > _LONGEST_KEY:
-        reason = f"{key} is longer than {_LONGEST_KEY} bytes"
-        raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
     image = images.encode_png(pair.image, level=images.IMAGE_LEVEL)
     mask = images.encode_png(pair.mask, level=images.MASK_LEVEL)
     files.write_atomic(dataset / f"{IMAGES}/{key}.png", image)

@@ -168,7 +168,7 @@ def _whole(file: NiftiFile, values: NDArray[Any]) -> NDArray[np.integer[Any]]:
 def _are_among(values: NDArray[np.integer[Any]], allowed: Collection[int]) -> bool:
     """Whether there are no other values. Nearly always they are 0 to K, and two looks do what takes np.isin ten."""
     lowest, highest = int(values.min()), int(values.max())
-    if len(allowed) == max(allowed) + 1:
+    if min(allowed) == 0 and len(allowed) == max(allowed) + 1:
         return lowest >= 0 and highest in allowed
     return {lowest, highest} <= set(allowed) and bool(np.isin(values, list(allowed)).all())
 
