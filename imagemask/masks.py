@@ -162,7 +162,8 @@ def image_of(path: Path, mask_path: Path, mask: NDArray[Any]) -> tuple[NDArray[A
 
     The mask's size decides whether it is turned upright or was outlined as stored. Raises CaseError ``size_mismatch``.
     """
-    image = images.read_image(path, like=(mask.shape[0], mask.shape[1]))
+    picture = images.read(path)
+    image = picture.upright((mask.shape[0], mask.shape[1]))
     if image.shape[:2] != mask.shape:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
         on_its_side = ": one of them lies on its side, as an EXIF orientation may have said"
@@ -173,7 +174,7 @@ def image_of(path: Path, mask_path: Path, mask: NDArray[Any]) -> tuple[NDArray[A
             remedy="They must have one size, and are never resized to fit"
             + on_its_side * (image.shape[1::-1] == mask.shape),
         )
-    turned = images.is_jpeg(path) and images.exif_orientation(path) > 1
+    turned = picture.kind == "JPEG" and picture.orientation > 1
     return image, ("exif_orientation",) if turned else ()
 
 

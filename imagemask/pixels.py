@@ -308,8 +308,10 @@ def _looks_up() -> bool:
 
 def _framed(array: NDArray[Any], pad: Pad, value: int) -> NDArray[Any]:
     top, left, bottom, right = pad
-    widths = [(top, bottom), (left, right), (0, 0)][: array.ndim]
-    return np.pad(array, widths, constant_values=value)
+    height, width = array.shape[:2]
+    framed = np.full((top + height + bottom, left + width + right, *array.shape[2:]), value, array.dtype)
+    framed[top : top + height, left : left + width] = array  # np.pad takes ten times as long
+    return framed
 
 
 def _histogram(mask: NDArray[np.integer[Any]]) -> str:

@@ -9,9 +9,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from imagemask import files, manifest, registry
+from imagemask import files, manifest, pool, registry
 from imagemask.build import fragments
 from imagemask.build.fragments import Fragment
 from imagemask.cases import inputs, relative
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
 
     from imagemask.augment import Variant
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 IMAGES, MASKS = "images", "masks"
 _AT_ONCE = 2
 """Pairs handed over to be digested: one by one costs a hundredth of a build, and more fall out of the cache."""
+_SMALL = 1 << 19
+"""Bytes that are hashed in the time that a thread needs to start and to end."""
 _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is longer
 
 
@@ -98,7 +103,8 @@ class Begun:
         return [digest for due in self._due for digest in due.result()]
 
     def _hand_over(self, beside: Executor) -> None:
-        self._due.append(beside.submit(_digests, self._pairs))
+        size = sum(pair.image.nbytes + pair.mask.nbytes for pair in self._pairs)
+        self._due.append(_begin(beside, size, _digests, self._pairs))
         self._pairs = []
 
 
@@ -118,7 +124,7 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
             names, stamps = inputs(case, job.raw), _stamps(case)
             # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
             # threads, so that digests of pixels do not wait, and their pixels pile up, behind the hash of a large file.
-            hashing = beside.submit(_hash, names)
+            hashing = _begin(beside, sum(size for size, _ in stamps), _hash, names)
             if earlier and _is_done(job, case, earlier, hashing.result):
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
@@ -137,6 +143,11 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
         fragment = fragments.quarantined(case, fault, raw=job.raw)
     fragments.write(job.dataset, fragment)
     return _done(fragment)
+
+
+def _begin(beside: Executor, size: int, call: Callable[[T], R], given: T) -> Future[R]:
+    """``call(given)``, which hashes so many bytes: ``beside`` what is next, or at once where threads gain nothing."""
+    return (beside if size >= _SMALL else pool.InProcess()).submit(call, given)
 
 
 def _hash(names: Mapping[Path, str]) -> dict[str, str]:

@@ -188,7 +188,7 @@ def key(plan_key: str, case: Case, inputs: Mapping[str, str]) -> str:
 
 def plan_key(recipe: Recipe, source: Source) -> str:
     """The part of the key that all cases share: FORMAT, the recipe, and the source facts that decide a pixel."""
-    facts = {"labels": source.model_dump(mode="json")["labels"], "background": source.background}
+    facts = {**source.model_dump(mode="json", include={"labels"}), "background": source.background}
     return _digest([FORMAT, recipe.model_dump(mode="json"), facts, list(source.columns)])
 
 

@@ -88,11 +88,12 @@ def read_picture(path: Path) -> tuple[NDArray[np.integer[Any]], tuple[str, ...]]
     ``name_misleads`` notes that its name says another format, ``converted_to_rgb`` that it was stored in grey or with a
     palette. Raises CaseError.
     """
-    kind, mode = images.stored_as(path)
-    pixels: NDArray[np.integer[Any]] = images.read_image(path)
+    picture = images.read(path)
+    pixels: NDArray[np.integer[Any]] = picture.upright()
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    odd = {"name_misleads": kind != _KINDS.get(path.suffix.casefold()), "converted_to_rgb": mode != "RGB"}
+    misleads = picture.kind != _KINDS.get(path.suffix.casefold())
+    odd = {"name_misleads": misleads, "converted_to_rgb": picture.mode != "RGB"}
     return pixels, tuple(flag for flag in odd if odd[flag])
 
 

@@ -37,13 +37,13 @@ def labels(
     if colours is None:
         return foreground(path, value, threshold=threshold)
     try:
-        read = _by_colour(path, colours)
+        read, mode = _by_colour(path, colours)
     except CaseError as error:
         if strict or error.code not in ("unknown_colour", "jpeg_mask", "transparent_image"):
             raise
         unknown = error
     else:
-        return _held_against_indices(path, read, colours, some=0 if strict else value)
+        return _held_against_indices(path, read, mode, colours, some=0 if strict else value)
     try:
         return foreground(path, value, threshold=threshold)
     except CaseError:
@@ -61,16 +61,16 @@ def classes(path: Path, colours: Mapping[Colour, int]) -> Read:
     area, or are no mixture of what the mask has, or where the indices of a palette could be labels, and are not those
     of its colours; and as ``images.read_image`` does.
     """
-    return _held_against_indices(path, _by_colour(path, colours), colours)
+    return _held_against_indices(path, *_by_colour(path, colours), colours)
 
 
-def _by_colour(path: Path, colours: Mapping[Colour, int]) -> Read:
-    """``classes``, without a look at how the colours are stored."""
+def _by_colour(path: Path, colours: Mapping[Colour, int]) -> tuple[Read, str]:
+    """``classes``, without a look at how the colours are stored; and the mode in which they are."""
     masks.refuse_jpeg(path)
-    # As stored: a mask is never turned, and its stored size is the one that its image is held against.
-    stored = images.read_image(path, like=images.image_size(path))
+    picture = images.read(path)
+    stored = picture.pixels  # a mask is never turned, and its stored size is the one that its image is held against
     if (exact := _exactly(stored, colours)) is not None:
-        return exact
+        return exact, picture.mode
     pixels = _deep(stored)
     codes = (pixels[..., 0] << 32) | (pixels[..., 1] << 16) | pixels[..., 2]
     found, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
@@ -82,17 +82,18 @@ def _by_colour(path: Path, colours: Mapping[Colour, int]) -> Read:
         seen = [code for code in [*known][1:] if code in found] + [_code((0, 0, 0))]
         labels[stray] = _nearest(path, found[stray], counts[stray], {code: known[code] for code in seen})
     flags = {"colours_mended": bool(stray.any()), "several_classes": len({*labels.tolist()} - {0}) > 1}
-    return labels[place].reshape(codes.shape).astype(np.uint16), tuple(flag for flag, holds in flags.items() if holds)
+    noted = tuple(flag for flag, holds in flags.items() if holds)
+    return (labels[place].reshape(codes.shape).astype(np.uint16), noted), picture.mode
 
 
-def _held_against_indices(path: Path, read: Read, colours: Mapping[Colour, int], *, some: int = 0) -> Read:
-    """``read``, with the flag ``palette_mask`` where the file has a palette.
+def _held_against_indices(path: Path, read: Read, mode: str, colours: Mapping[Colour, int], *, some: int = 0) -> Read:
+    """``read``, with the flag ``palette_mask`` where ``mode`` says that the file has a palette.
 
     Where indices could be labels, and tell other classes than the colours, foreground is ``some``; CaseError
     ``unknown_colour`` where that is not given. They cannot be where one is larger than every label, or where black is
     another index than 0, as in a palette that a program made up: labels count from a black background.
     """
-    if images.stored_as(path)[1] != "P":
+    if mode != "P":
         return read
     labels, flags = read
     indices = images.read_mask(path)

@@ -1,0 +1,119 @@
+"""JPEGs: what is whole, and that they are read as Pillow reads them, by whatever decoder."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from imagemask import images
+from imagemask.errors import CaseError
+from imagemask.images import decoding, jpeg
+
+NOISE = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (61, 83, 3), np.uint8), (0, 0), 1.5)
+WRITTEN = {
+    "colours": {},
+    "no subsampling": {"subsampling": 0},
+    "half the columns": {"subsampling": 1},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+    "own tables": {"optimize": True, "quality": 30},
+    "a comment": {"comment": b"\xff\xd9 is no end here"},
+    "a thumbnail": {"exif": b"Exif\0\0" + b"\xff\xd8\xff\xd9" * 9},
+}
+
+
+def encoded(pixels=NOISE, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def by_pillow(data):
+    """Pixels, or None where Pillow refuses."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(data), formats=("JPEG",)))
+    except Exception:  # noqa: BLE001  a decoder fed with damaged bytes raises almost anything
+        return None
+
+
+def read(path):
+    """Pixels, or None where they are refused with the code of a CaseError."""
+    try:
+        return images.read(path).pixels
+    except CaseError:
+        return None
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How often OpenCV decoded."""
+    calls = []
+    really = decoding.by_opencv
+    monkeypatch.setattr(decoding, "by_opencv", lambda *a, **b: calls.append(a) or really(*a, **b))
+    return calls
+
+
+@pytest.mark.parametrize("pixels", [NOISE, NOISE[..., 0]], ids=["colours", "grey"])
+@pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN)
+def test_opencv_decodes_what_is_whole_to_what_pillow_makes_of_it(tmp_path, decoded, pixels, options):
+    path = tmp_path / "a.jpg"
+    for side in (slice(None), slice(1, None), slice(8)):
+        data = encoded(pixels[side, side], **options)
+        assert jpeg.is_whole(data)
+        for more in (b"", b"\0\0 what a camera adds"):
+            path.write_bytes(data + more)
+            np.testing.assert_array_equal(images.read(path).pixels, by_pillow(data))
+    assert len(decoded) == 6
+
+
+@pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN)
+def test_what_is_cut_short_is_not_whole(options):
+    data = encoded(**options)
+    assert not any(jpeg.is_whole(data[:kept]) for kept in range(len(data) - 1))
+
+
+def test_a_marker_may_have_filling_before_it():
+    data = encoded()
+    start = data.index(b"\xff\xdb")
+    assert jpeg.is_whole(data[:start] + b"\xff\xff" + data[start:-2] + b"\xff\xff" + data[-2:])
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_is_not_whole_and_ends(rubbish):
+    assert not jpeg.is_whole(jpeg.SIGNATURE + rubbish.replace(b"\xda", b""))
+
+
+def test_what_a_printer_needs_is_left_to_pillow(tmp_path, decoded):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(NOISE).convert("CMYK").save(path, "JPEG")
+    np.testing.assert_array_equal(images.read(path).pixels, np.asarray(Image.open(path).convert("RGB")))
+    assert not decoded
+
+
+def test_colours_that_were_stored_as_they_are_are_read_so(tmp_path):
+    path = tmp_path / "a.jpg"
+    data = encoded(keep_rgb=True, quality=100, subsampling=0)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(images.read(path).pixels, by_pillow(data))
+    assert np.abs(images.read(path).pixels.astype(int) - NOISE).max() < 10
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([*WRITTEN]), st.data())
+def test_a_damaged_jpeg_is_refused_or_read_as_pillow_reads_it(tmp_path_factory, name, data):
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    whole = bytearray(encoded(**WRITTEN[name]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(3, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    kept = data.draw(st.just(len(whole)) | st.integers(3, len(whole)))
+    path = tmp_path_factory.mktemp("jpeg") / "a.jpg"
+    path.write_bytes(bytes(whole[:kept]))
+    ours, theirs = read(path), by_pillow(bytes(whole[:kept]))
+    if ours is None or theirs is None:
+        assert ours is None
+        return
+    np.testing.assert_array_equal(ours, theirs if theirs.ndim == 2 or theirs.shape[2] == 3 else ours)
