@@ -105,7 +105,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     told = outlines.read_masks(found, lambda kind, path: read_as(path, None if kind else COLOURS))
     mask = next(iter(told.masks.values()))
     image, noted = outlines.read_image(case.images, told.path, mask)
-    colours, classes = told.masks.get("", mask * 0), told.values("") - {0, SOME}
+    colours, classes = told.masks.get(""), told.values("") - {0, SOME}
     if options.normal == "background" and mask.any() and not case.category and not classes:
         reason = f"nothing tells whether {told.path.name} shows a normal ovary"
         raise CaseError("class_needed", reason, file=told.path, remedy="Add the class lists, or give --normal keep")
@@ -116,7 +116,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     }
     if options.normal != "keep" and (classes == {NORMAL} or (not classes and case.category == NAMES[NORMAL])):
         mask = mask * 0
-    elif options.normal != "keep" and colours.shape == mask.shape:
+    elif options.normal != "keep" and colours is not None and colours.shape == mask.shape:
         mask = mask * (colours != NORMAL)
     mask = mask if options.mask == "classes" else (mask > 0).view("u1")
     yield Slice(0, image, mask, flags=(*noted, *told.flags, *(flag for flag, holds in flags.items() if holds)))
