@@ -25,14 +25,17 @@ _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 65536  # bytes: a sample that tells two pictures apart
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, lasting: bool = False) -> None:
     """Write ``data`` beside ``path`` and rename it there: a reader sees the old file or the new one, never a part.
 
-    Raises InputError where the disk is full or the folder cannot be written.
+    ``lasting`` waits for the disk, so that this holds after a power cut, too. Raises InputError where the disk is full
+    or the folder cannot be written.
     """
     temporary = temporary_name(path)
     try:
         _write(temporary, data)
+        if lasting:
+            to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
         _remove(temporary)
@@ -46,6 +49,15 @@ def _write(path: Path, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
+
+
+def to_disk(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk: before it is renamed, or a power cut may leave the name alone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -63,6 +63,23 @@ def test_a_write_replaces_the_whole_file_and_leaves_nothing_else(name, old, new)
         assert [one.name for one in Path(folder).iterdir()] == [name]
 
 
+def test_what_is_to_last_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "a", []
+    path.write_bytes(b"old")
+    fsync = os.fsync
+
+    def watched(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size, path.read_bytes()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    files.write_atomic(path, b"quick")
+    assert not synced
+    files.write_atomic(path, b"to last", lasting=True)
+    assert synced == [(path.stat().st_ino, len(b"to last"), b"quick")]
+    assert names(tmp_path, tmp_path.iterdir()) == ["a"]
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,13 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert (whole / run.HISTORY).read_bytes() == (half / run.HISTORY).read_bytes()
     assert checkpoint.state_of(whole / run.CHECKPOINT) == checkpoint.state_of(half / run.CHECKPOINT)
+
+
+def test_what_a_run_goes_on_from_is_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    trained(tmp_path, configured(), until=1)
+    assert {(tmp_path / name).stat().st_ino for name in (run.BEST, run.CHECKPOINT)} <= {*synced}
 
 
 def test_another_order_gives_other_weights(tmp_path):

@@ -30,7 +30,7 @@ def save(path: Path, model: keras.Model, state: Mapping[str, Any]) -> None:
     arrays[_STATE] = np.frombuffer(json.dumps(dict(state)).encode(), np.uint8)
     file = io.BytesIO()
     np.savez(file, **arrays)
-    write_atomic(path, file.getvalue())
+    write_atomic(path, file.getvalue(), lasting=True)
 
 
 def load(path: Path, model: keras.Model) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imagemask.errors import InputError
-from imagemask.files import output_error, write_atomic
+from imagemask.files import output_error, to_disk, write_atomic
 from imagemask.learn import backend, checkpoint, losses, metrics, models, run
 from imagemask.learn.progress import Progress
 from imagemask.learn.settings import Settings
@@ -72,6 +72,7 @@ class Teacher:
         temporary = path.with_name(f".tmp.{path.name}")  # Keras insists on the suffix
         try:
             self.plain.save(temporary)
+            to_disk(temporary)
             temporary.replace(path)
         except OSError as error:
             raise output_error(path, error) from error
