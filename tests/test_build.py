@@ -1,6 +1,7 @@
 """Raw to rows: what is kept, what is refused, what is written; in one process, over a source made of arrays."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -640,9 +641,26 @@ def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(
         case.run(job, replace(found, id="b" * length))
 
 
+@pytest.fixture(params=[0, 1 << 19], ids=["hashed beside", "hashed at once"])
+def hashing(request, monkeypatch):
+    monkeypatch.setattr(case, "_SMALL", request.param)
+
+
+def test_a_file_that_cannot_be_hashed_is_quarantined(tmp_path, monkeypatch, hashing):
+    def unreadable(path):
+        if path.name == "b.npy":
+            raise OSError(errno.EACCES, "Permission denied", str(path))
+        return sha256(path)
+
+    sha256 = files.sha256
+    monkeypatch.setattr(files, "sha256", unreadable)
+    [(name, note)] = fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out").merged.quarantined
+    assert (name, note.code, note.file) == ("b", "unreadable_file", "b.npy")
+
+
 @pytest.mark.parametrize("slices", [1, 2, 5, 6])
 @pytest.mark.parametrize("recipe", [{}, {"flips": ("h",)}, {"window": ("0:255",)}])
-def test_a_generator_may_use_its_arrays_again(tmp_path, monkeypatch, slices, recipe):
+def test_a_generator_may_use_its_arrays_again(tmp_path, monkeypatch, hashing, slices, recipe):
     class Thrifty(fakes.Fake):
         def read(self, case, options):
             image, mask = np.empty((24, 20), np.uint8), np.empty((24, 20), np.uint8)

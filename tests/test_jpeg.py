@@ -87,11 +87,35 @@ def test_rubbish_is_not_whole_and_ends(rubbish):
     assert not jpeg.is_whole(jpeg.SIGNATURE + rubbish.replace(b"\xda", b""))
 
 
-def test_what_a_printer_needs_is_left_to_pillow(tmp_path, decoded):
+@pytest.mark.parametrize("adobe", [True, False])
+def test_what_a_printer_needs_is_left_to_pillow(tmp_path, decoded, adobe):
     path = tmp_path / "a.jpg"
     Image.fromarray(NOISE).convert("CMYK").save(path, "JPEG")
+    data = path.read_bytes()
+    if not adobe:
+        start = data.index(b"\xff\xee")
+        path.write_bytes(data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :])
     np.testing.assert_array_equal(images.read(path).pixels, np.asarray(Image.open(path).convert("RGB")))
     assert not decoded
+
+
+@pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("again", ["all but the mark", "the tables", "the scan"])
+def test_a_download_that_was_begun_anew_in_the_middle_is_refused(tmp_path, options, again):
+    data = encoded(**options)
+    start = {"all but the mark": 2, "the tables": data.index(b"\xff\xc4"), "the scan": data.rindex(b"\xff\xda")}[again]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[: len(data) * 2 // 3] + data[start:])
+    if options.get("progressive"):  # scan after scan is what it is made of
+        assert (read(path) is None) == (by_pillow(path.read_bytes()) is None)
+    else:
+        assert read(path) is None
+
+
+def test_tables_that_make_no_sense_behind_the_last_row_are_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded()[:-2] + b"\xff\xc4\x00\x05\x00\xff\xff\xff\xd9")
+    assert read(path) is None
 
 
 def test_colours_that_were_stored_as_they_are_are_read_so(tmp_path):
@@ -107,12 +131,14 @@ def test_colours_that_were_stored_as_they_are_are_read_so(tmp_path):
 def test_a_damaged_jpeg_is_refused_or_read_as_pillow_reads_it(tmp_path_factory, name, data):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     whole = bytearray(encoded(**WRITTEN[name]))
-    for _ in range(data.draw(st.integers(1, 3))):
-        whole[data.draw(st.integers(3, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    kept = data.draw(st.just(len(whole)) | st.integers(3, len(whole)))
+    places = st.integers(3, len(whole) - 1)
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(places)] = data.draw(st.integers(0, 255))
+    kept = data.draw(st.just(len(whole)) | places)
+    damaged = bytes(whole[:kept] + whole[data.draw(st.just(len(whole)) | places) :])
     path = tmp_path_factory.mktemp("jpeg") / "a.jpg"
-    path.write_bytes(bytes(whole[:kept]))
-    ours, theirs = read(path), by_pillow(bytes(whole[:kept]))
+    path.write_bytes(damaged)
+    ours, theirs = read(path), by_pillow(damaged)
     if ours is None or theirs is None:
         assert ours is None
         return

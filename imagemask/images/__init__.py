@@ -1,7 +1,8 @@
 """Picture files: the only decoder and encoder of 2D files; and the contact sheet.
 
 What a file is, its first bytes say, not its name. Read are PNG, JPEG, BMP and TIFF; of several frames the first. Colour
-profiles and gamma are ignored. A file that is cut short is refused, never filled up with grey.
+profiles and gamma are ignored. A file that is cut short is refused, never filled up with grey; nothing tells that of a
+JPEG with codes that make no sense, or of one that was closed again with an end mark.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MAGIC = {png.SIGNATURE: "PNG", jpeg.SIGNATURE: "JPEG", b"BM": "BMP"} | dict.fromkeys(_TIFF, "TIFF")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What a file holds: ``pixels`` HxW, or HxWx3 in RGB order, as they are stored; ``kind`` and ``mode`` are those of
-    ``stored_as``, and ``orientation`` that of EXIF (or TIFF), 1 to 8: 1 where there is none.
+    """What a file holds: ``pixels`` HxW, or HxWx3 in RGB order, as they are stored, not to be written to; ``kind`` and
+    ``mode`` are those of ``stored_as``, and ``orientation`` that of EXIF (or TIFF), 1 to 8: 1 where there is none.
     """
 
     pixels: NDArray[Any]
@@ -214,24 +215,25 @@ def _kind(path: Path, stream: BufferedReader) -> str:
 
 def _read(path: Path, *, indices: bool) -> Picture:
     """The picture at ``path``, without alpha. ``indices`` leaves palettes alone."""
-    with _reading(path) as stream, _explained(path):
+    with _reading(path) as stream:
         kind, depth = _kind(path, stream), 8
-        if kind == "PNG":  # mostly plain, and then Pillow need not look at it
-            plain, depth = decoding.plain_png(decoding.all_of(stream))
-            if plain is not None:
-                return Picture(plain, kind, "L" if plain.ndim == 2 else "RGB")
-        with _header(stream, kind) as picture:
-            mode = str(picture.mode)
-            stored, turn = decoding.samples(File(picture, kind, stream, depth), indices=indices)
-            return Picture(_opaque(stored, path), kind, mode, turn)
+        with _explained(path):
+            if kind == "PNG":  # mostly plain, and then Pillow need not look at it
+                plain, depth = decoding.plain_png(decoding.all_of(stream))
+                if plain is not None:
+                    return Picture(plain, kind, "L" if plain.ndim == 2 else "RGB")
+            with _header(stream, kind) as picture:
+                mode = str(picture.mode)
+                stored, turn = decoding.samples(File(picture, kind, stream, depth), indices=indices)
+                return Picture(_opaque(stored, path), kind, mode, turn)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[File]:
     """A picture of which the header has been read."""
-    with _reading(path) as stream, _explained(path):
+    with _reading(path) as stream:
         kind = _kind(path, stream)
-        with _header(stream, kind) as picture:
+        with _explained(path), _header(stream, kind) as picture:
             yield File(picture, kind, stream)
 
 

@@ -6,6 +6,7 @@ silently reduce, 16-bit colour.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
@@ -38,18 +39,12 @@ class File:
     depth: int = 8
     """The bits of a PNG's sample."""
 
-    def data(self) -> bytes:
-        """All its bytes. Leaves the stream where Pillow has it."""
-        place = self.stream.tell()
-        data = all_of(self.stream)
-        self.stream.seek(place)
-        return data
-
 
 def all_of(stream: BufferedReader) -> bytes:
     """All bytes of an open file."""
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    return stream.read()
+    return stream.read(size)  # without its size, twice the memory is taken
 
 
 def require_size(width: int, height: int) -> None:
@@ -70,9 +65,9 @@ def samples(file: File, *, indices: bool) -> tuple[NDArray[Any], int]:
     turn = _orientation(picture)
     if kind == "BMP" and (rows := _rows(file)) is not None:
         return rows, turn
-    if kind == "JPEG" and (plain := _plain_jpeg(picture, file.data())) is not None:
+    if kind == "JPEG" and (plain := _plain_jpeg(picture, all_of(file.stream))) is not None:
         return plain, turn
-    pixels = _deep(file.data()) if depth > 8 else _of_mode(picture, indices=indices)
+    pixels = _deep(all_of(file.stream)) if depth > 8 else _of_mode(picture, indices=indices)
     if indices and picture.mode == "L" and depth < 8:
         pixels = pixels // (255 // (2**depth - 1))  # Pillow stretches 1, 2 and 4 bits to 0..255
     # Both libraries turn a TIFF by themselves; the stored pixels are wanted here.
@@ -94,18 +89,19 @@ def plain_png(data: bytes) -> tuple[NDArray[Any] | None, int]:
 
 
 def _plain_jpeg(picture: Any, data: bytes) -> NDArray[Any] | None:
-    """The pixels of a whole JPEG in grey or usual colours, else None: OpenCV fills up what is missing.
+    """The pixels of a whole JPEG in grey or in three colours, else None: OpenCV fills up what is missing.
 
-    Both libraries have the same decoder; Pillow takes twice as long to pass its pixels on.
+    Both libraries have the same decoder; Pillow takes twice as long to pass its pixels on. Of codes that make no sense
+    the decoder in OpenCV writes a line to the standard error stream, and goes on, as that in Pillow does in silence.
     """
-    if picture.mode not in ("L", "RGB") or "adobe" in picture.info or not jpeg.is_whole(data):
+    if picture.mode not in ("L", "RGB") or not jpeg.is_whole(data):
         return None
     return by_opencv(data, colours=picture.mode == "RGB")
 
 
 def _rows(file: File) -> NDArray[Any] | None:
     """The pixels of a whole BMP of 24 bits, from where Pillow, three times as slow, says that they lie; else None."""
-    picture, stream, place = file.picture, file.stream, file.stream.tell()
+    picture, stream = file.picture, file.stream
     offset, (order, length, step) = picture.tile[0][2:]
     if order != "BGR":
         return None
@@ -115,7 +111,6 @@ def _rows(file: File) -> NDArray[Any] | None:
     for row in range(0, height, _BLOCK):  # a block stays in the processor's cache until it lies where it belongs
         block = block[: height - row]
         if stream.readinto(block.data) < block.nbytes:
-            stream.seek(place)
             return None
         rows, end = swapped(block[:, : 3 * width].reshape(len(block), width, 3)), row + len(block)
         if step < 0:
