@@ -57,9 +57,12 @@ def blobs(draw):
 def polygons(path):
     """The points of an SVG path of M, l, h, v and z."""
     for part in path.split("z")[:-1]:
-        start, _, steps = re.fullmatch(r"M(\d+ -?\d+)([lh])(.*)", part).groups()
-        assert "h" not in part
+        start, kind, steps = re.fullmatch(r"M(-?\d+ -?\d+)([lh])(.*)", part).groups()
         numbers = [int(one) for one in re.findall(r"-?\d+", steps)]
+        if kind == "h":
+            width, height, back = numbers
+            assert (steps, back) == (f"{width}v{height}h{back}", -width)
+            numbers = [width, 0, 0, height, back, 0]
         points = np.cumsum([[int(one) for one in start.split()], *np.reshape(numbers, (-1, 2))], axis=0)
         yield points.astype(np.int32)
 
@@ -74,7 +77,8 @@ def test_an_outline_filled_is_the_mask_up_to_a_thumbnail_pixel_at_its_edge(mask,
     else:
         assert path == ""
     wanted = cv2.resize(mask.view(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR) > 127
-    edge = cv2.morphologyEx(wanted.view(np.uint8), cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)) > 0
+    beyond = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}  # the picture's own border is an edge, too
+    edge = cv2.morphologyEx(wanted.view(np.uint8), cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8), **beyond) > 0
     assert not ((drawn > 0) != wanted)[~edge].any()
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -118,6 +118,8 @@ def test_patients_of_anything_stay_inside_and_apart(patients):
 
 @few
 @given(st.lists(st.tuples(numbers, numbers), max_size=40), st.integers(0, 45))
+@example([(0.0, 2.3e-308)], 0)
+@example([(0.0, 1e-289)], 0)
 def test_curves_of_anything_stay_inside_and_apart(rows, best):
     lines = {"validation": [one[0] for one in rows], "training": [one[1] for one in rows]}
     check(curves(list(range(1, len(rows) + 1)), lines, title="t", best=min(best, len(rows))))

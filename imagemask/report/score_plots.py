@@ -20,6 +20,8 @@ MOST_ROWS = 40
 _LEFT, _RIGHT, _BELOW = 40, 14, 34
 _NAMES = 104
 """Room for the names of patients, at most."""
+_LEAST = 1e-290
+"""A scale that spans less has no room for ticks between its ends, as numbers go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def _span(values: Values) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = min(0.0, float(values.min())), float(values.max())
     high = 1.0 if 0.5 < high <= 1 and low == 0 else high
-    if high <= low:
+    if high - low < _LEAST:
         return low, low + 1
     step = np.diff(scales.ticks(low, high, 5)[:2]).item()  # to the next tick, so that no line leaves the plot
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
