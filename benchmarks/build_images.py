@@ -143,8 +143,8 @@ def _put_out(image: Any, mask: Any, out: Path, name: str, size: int | None) -> N
         for frame, one, kernel in zip(framed, (image, mask), (resample.resize, resample.resize_labels), strict=True):
             frame[top : top + height, left : left + width] = kernel(one, height, width)
         image, mask = framed
-    (out / "images" / name).write_bytes(images.encode_png(image, level=images.IMAGE_LEVEL))
-    (out / "masks" / name).write_bytes(images.encode_png(mask * np.uint8(255), level=images.MASK_LEVEL))
+    measure.put(out / "images" / name, images.encode_png(image, level=images.IMAGE_LEVEL))
+    measure.put(out / "masks" / name, images.encode_png(mask * np.uint8(255), level=images.MASK_LEVEL))
 
 
 def compare(scene: Scene, folder: Path, rounds: int) -> None:

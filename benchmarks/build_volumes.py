@@ -15,7 +15,6 @@ A sample of what it prints is in docs/benchmarks.md.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -64,15 +63,9 @@ def floor(raw: Path, built: Path, out: Path) -> None:
         for folder in ("images", "masks"):
             (out / folder).mkdir(parents=True)
         for path, pixels, level in pairs:
-            _put(path, images.encode_png(pixels, level=level))
+            measure.put(path, images.encode_png(pixels, level=level))
 
     measure.report(work)
-
-
-def _put(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    assert os.write(descriptor, data) == len(data)
-    os.close(descriptor)
 
 
 def _take_in(path: Path, kept: set[int]) -> None:

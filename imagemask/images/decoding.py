@@ -65,7 +65,7 @@ def samples(file: File, *, indices: bool) -> tuple[NDArray[Any], int]:
     turn = _orientation(picture)
     if kind == "BMP" and (rows := _rows(file)) is not None:
         return rows, turn
-    if kind == "JPEG" and (plain := _plain_jpeg(picture, all_of(file.stream))) is not None:
+    if kind == "JPEG" and (plain := _plain_jpeg(file)) is not None:
         return plain, turn
     pixels = _deep(all_of(file.stream)) if depth > 8 else _of_mode(picture, indices=indices)
     if indices and picture.mode == "L" and depth < 8:
@@ -88,15 +88,16 @@ def plain_png(data: bytes) -> tuple[NDArray[Any] | None, int]:
     return pixels, found.depth
 
 
-def _plain_jpeg(picture: Any, data: bytes) -> NDArray[Any] | None:
+def _plain_jpeg(file: File) -> NDArray[Any] | None:
     """The pixels of a whole JPEG in grey or in three colours, else None: OpenCV fills up what is missing.
 
     Both libraries have the same decoder; Pillow takes twice as long to pass its pixels on. Of codes that make no sense
     the decoder in OpenCV writes a line to the standard error stream, and goes on, as that in Pillow does in silence.
     """
-    if picture.mode not in ("L", "RGB") or not jpeg.is_whole(data):
+    mode = file.picture.mode
+    if mode not in ("L", "RGB") or not jpeg.is_whole(data := all_of(file.stream)):
         return None
-    return by_opencv(data, colours=picture.mode == "RGB")
+    return by_opencv(data, colours=mode == "RGB")
 
 
 def _rows(file: File) -> NDArray[Any] | None:
