@@ -92,7 +92,7 @@ def floor(source: str, raw: Path, out: Path, asked: str) -> None:
     """The least that any program must do that writes the pairs of these cases."""
     from imagemask import build as library
 
-    sides.imports(source)
+    sides.alone(source)
     job = sides.as_asked(source, raw, out, asked)
     cases = library.discover(job)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-BODIES = 5  # different pictures of a folder; the others are these, each with a number in its corner
+BODIES = 5  # different pictures of a folder; the others are these, each with a number down its left edge
 CLUSTER = (1536, 2048)
 SCANS = ((600, 800), (720, 960), (768, 1024), (900, 1200), (583, 791))
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal")  # those that the seed's script takes
@@ -133,8 +133,10 @@ def _scan(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _save(picture: NDArray[np.uint8], number: int, path: Path, kind: str) -> None:
-    """``picture`` with its number in the corner, in bits: no two files of a source are the same bytes."""
+    """``picture`` with its number down its left edge, in bits: as published ones, no two of a source look the same, to
+    whoever samples their bytes.
+    """
     numbered = picture.copy()
     for bit in range(8):
-        numbered[:8, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
+        numbered[:, 8 * bit : 8 * bit + 8] = 255 * (number >> bit & 1)
     Image.fromarray(numbered).save(path, kind, **({"quality": 90} if kind == "JPEG" else {}))

@@ -30,13 +30,22 @@ def imports(source: str) -> None:
     import pandas as pd  # noqa: F401
     from PIL import Image
 
-    from imagemask import augment, images, masks, pixels, pool, registry, split  # noqa: F401
+    from imagemask import augment, images, masks, pixels, registry, split  # noqa: F401
 
     if source in VOLUMES:
         from imagemask.volumes import content, dicom, geometry, nifti, pairs  # noqa: F401
+    else:
+        from imagemask.pictures import cells, contours, palettes  # noqa: F401
     Image.init()
-    pool.settle()
     registry.load(source)
+
+
+def alone(source: str) -> None:
+    """Make this process a worker beside which there is no other."""
+    from imagemask import pool
+
+    imports(source)
+    pool.settle()
 
 
 def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
@@ -45,7 +54,7 @@ def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
     """
     from imagemask import build as library
 
-    imports(source)
+    alone(source)
     job = as_asked(source, raw, out, asked)
 
     def work() -> dict[str, float]:
@@ -70,7 +79,7 @@ def crew(source: str, raw: Path, out: Path, workers: int, asked: str = "{}") -> 
     from imagemask import files, pool
     from imagemask.build import case as one_case
 
-    imports(source)
+    alone(source)
     job = as_asked(source, raw, out, asked)
     cases = library.discover(job)
     for folder in (one_case.IMAGES, one_case.MASKS, library.fragments.FOLDER):

@@ -12,8 +12,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
@@ -53,20 +62,20 @@ def processes(workers: int) -> Executor:
     """An executor of ``workers`` processes."""
     # Never fork: a forked OpenCV hangs. A fork server starts a worker faster than spawn where the system has one.
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    return ProcessPoolExecutor(workers, mp_context=get_context(method), initializer=_start_worker)
+    return ProcessPoolExecutor(workers, mp_context=get_context(method), initializer=_start_worker, initargs=(workers,))
 
 
-def _start_worker() -> None:
+def _start_worker(workers: int) -> None:
     """Ctrl-C is the parent's to handle; die with the parent, however it dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-    settle()
+    settle(workers)
 
 
-def settle() -> None:
-    """Make this process a worker: one OpenCV thread, for there is a worker a processor; and memory that is kept.
+def settle(workers: int = 1) -> None:
+    """Make this process one of so many workers: one OpenCV thread, and memory that is kept.
 
     The GNU allocator gives the pages of large arrays back as they are freed, and the next ones are zeroed and mapped
     again: an eighth of what a picture costs. Now those of up to 32 MiB stay, never more than a case has needed at once;
@@ -74,11 +83,26 @@ def settle() -> None:
     """
     import cv2
 
+    _Crew.workers = workers
     cv2.setNumThreads(1)
     with suppress(OSError, AttributeError, TypeError):  # another system's allocator
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
         mallopt(_M_TRIM_THRESHOLD, 128 << 20)
+
+
+class _Crew:
+    """What this process knows of the workers beside it."""
+
+    workers = 1
+
+
+def beside(threads: int) -> Executor:
+    """For what need not wait its turn: so many threads, or none where every processor has its worker already.
+
+    There a thread takes from the others what it gives to one, and a tenth more, for what was in a processor's cache.
+    """
+    return ThreadPoolExecutor(threads) if _Crew.workers < _processors() else InProcess()
 
 
 def _die_with(sentinel: int) -> None:
@@ -196,6 +220,11 @@ def processors() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _first_line(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
     return max(1, min(count, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else count
+
+
+@cache
+def _processors() -> int:
+    return processors()
 
 
 def free_memory() -> int:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -15,7 +16,7 @@ from fifos import fifo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemask import build, files, images, manifest, pixels, report, split
+from imagemask import build, files, images, manifest, pixels, pool, report, split
 from imagemask.build import FORMAT, How, case, fragments
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
@@ -641,9 +642,10 @@ def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(
         case.run(job, replace(found, id="b" * length))
 
 
-@pytest.fixture(params=[0, 1 << 19], ids=["hashed beside", "hashed at once"])
+@pytest.fixture(params=["beside", "at once, as there is little of it", "at once, as every processor has its worker"])
 def hashing(request, monkeypatch):
-    monkeypatch.setattr(case, "_SMALL", request.param)
+    monkeypatch.setattr(case, "_SMALL", 1 << 19 if "little" in request.param else 0)
+    monkeypatch.setattr(pool, "beside", pool.in_process if "every" in request.param else ThreadPoolExecutor)
 
 
 def test_a_file_that_cannot_be_hashed_is_quarantined(tmp_path, monkeypatch, hashing):

@@ -87,6 +87,22 @@ def test_a_worker_has_one_thread_of_opencv():
         assert executor.submit(cv2.getNumThreads).result() == 1
 
 
+@pytest.mark.parametrize("spare", [0, 1])
+def test_workers_have_threads_beside_them_only_where_processors_are_to_spare(spare):
+    workers = max(1, pool.processors() - spare)
+    with pool.processes(workers) as executor:
+        assert executor.submit(tasks.has_threads, None).result() == (workers < pool.processors())
+
+
+def test_a_process_that_is_no_worker_of_a_pool_is_one_beside_which_there_is_none():
+    assert tasks.has_threads(None) == (pool.processors() > 1)
+
+
+def test_what_is_done_beside_in_this_very_thread_keeps_its_error():
+    with pool.InProcess() as beside, pytest.raises(ValueError, match="three"):
+        beside.submit(fail_at_three, 3).result()
+
+
 def test_another_executor_takes_its_place():
     made: list[Executor] = []
 

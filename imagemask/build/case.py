@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -120,7 +120,7 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     """
     earlier, begun = fragments.read(job.dataset, case.id), Begun()
     try:
-        with ThreadPoolExecutor(2) as beside:
+        with pool.beside(2) as beside:
             names, stamps = inputs(case, job.raw), _stamps(case)
             # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
             # threads, so that digests of pixels do not wait, and their pixels pile up, behind the hash of a large file.
