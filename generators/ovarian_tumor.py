@@ -97,7 +97,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
 
     outlines.require_both(case, remedy=COMPLETE)
     kinds = _KINDS if options.mask == "binary" else sorted(_KINDS)  # "", the one in colours, first
-    found = {kind: paths for kind in kinds if (paths := [path for path in case.masks if _of(path)[1] == kind])}
+    found = outlines.by_kind({path: _of(path)[1] for path in case.masks}, kinds)
     if options.mask == "classes" and "" not in found:
         reason = f"{case.masks[0].name} tells no classes, and no annotation in colours is there"
         raise CaseError("missing_mask", reason, file=case.masks[0], remedy="Complete the copy, or give --mask binary")

@@ -57,12 +57,14 @@ _MAGIC = {png.SIGNATURE: "PNG", jpeg.SIGNATURE: "JPEG", b"BM": "BMP"} | dict.fro
 class Picture:
     """What a file holds: ``pixels`` HxW, or HxWx3 in RGB order, as they are stored, not to be written to; ``kind`` and
     ``mode`` are those of ``stored_as``, and ``orientation`` that of EXIF (or TIFF), 1 to 8: 1 where there is none.
+    ``frames`` is ``frame_count``, or None where that has to be searched for, in a TIFF.
     """
 
     pixels: NDArray[Any]
     kind: str
     mode: str
     orientation: int = 1
+    frames: int | None = 1
 
     def upright(self, like: tuple[int, int] | None = None) -> NDArray[Any]:
         """The pixels as they are to be looked at; as stored where that is the size ``like`` (height, width)."""
@@ -124,7 +126,7 @@ def stored_as(path: Path) -> tuple[str, str]:
 def frame_count(path: Path) -> int:
     """How many pictures a file holds, of which the first is read: an animation, a JPEG of several views. CaseError."""
     with _opened(path) as file:
-        return int(getattr(file.picture, "n_frames", 1))
+        return _frames(file.picture)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -183,6 +185,10 @@ def read_png(path: Path) -> NDArray[np.uint8]:
         raise CaseError(error.code, f"{path.name}: {error.reason}", file=path, remedy=error.remedy) from error
 
 
+def _frames(picture: Any) -> int:
+    return int(getattr(picture, "n_frames", 1))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[BufferedReader]:
     """The file at ``path``. Raises CaseError where it is missing, or cannot be read."""
@@ -223,9 +229,9 @@ def _read(path: Path, *, indices: bool) -> Picture:
                 if plain is not None:
                     return Picture(plain, kind, "L" if plain.ndim == 2 else "RGB")
             with _header(stream, kind) as picture:
-                mode = str(picture.mode)
+                mode, frames = str(picture.mode), None if kind == "TIFF" else _frames(picture)
                 stored, turn = decoding.samples(File(picture, kind, stream, depth), indices=indices)
-                return Picture(_opaque(stored, path), kind, mode, turn)
+                return Picture(_opaque(stored, path), kind, mode, turn, frames)
 
 
 @contextmanager

@@ -125,7 +125,9 @@ def draw(
             if cut:
                 flags.update(_cut(found))
         if found.keys() >= set(needs):
-            _paint(maps.setdefault(cell if apart else 0, np.zeros(shape, np.uint8)), found)
+            if (number := cell if apart else 0) not in maps:
+                maps[number] = np.zeros(shape, np.uint8)
+            _paint(maps[number], found)
     return Drawn(maps, tuple(sorted(flags)))
 
 

@@ -77,6 +77,9 @@ class Outlined:
             return set()
         mask = self.masks[kind]
         most = int(mask.max(initial=0))
+        labelled = int(np.count_nonzero(mask))
+        if most and np.count_nonzero(mask == most) == labelled:  # one class, as nearly always
+            return {0, most} if labelled < mask.size else {most}
         if most > _LOOKED_FOR:
             return set(np.unique(mask).tolist())
         # Classes are few, and from 0: to look for each is many times as fast as to sort or to count a million pixels.
@@ -160,6 +163,12 @@ def require_both(case: Case, *, remedy: str) -> None:
         raise CaseError(f"missing_{lacks}", f"{has.name} has no {lacks}", file=has, remedy=remedy)
 
 
+def by_kind(kind_of: Mapping[Path, str], kinds: Iterable[str]) -> dict[str, list[Path]]:
+    """Annotations by what they are, in the order of ``kinds``: those kinds that are there, and no others."""
+    found = {kind: [path for path, its in kind_of.items() if its == kind] for kind in kinds}
+    return {kind: paths for kind, paths in found.items() if paths}
+
+
 def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path], Read]) -> Outlined:
     """The annotations of one picture: the first in ``found``, by kind, counts, and the others are held against it.
 
@@ -196,11 +205,12 @@ def read_image(paths: Sequence[Path], mask_path: Path, mask: NDArray[Any]) -> tu
     from imagemask import images, masks
 
     path, twins = one_of(paths)
-    image, turned = masks.image_of(path, mask_path, mask)
+    picture = images.read(path)
+    image, turned = masks.like_its_mask(picture, path, mask_path, mask)
     flags = [*twins, *turned]
-    if images.is_jpeg(path) != (path.suffix.casefold() in _JPEG):
+    if (picture.kind == "JPEG") != (path.suffix.casefold() in _JPEG):
         flags.append("name_misleads")
-    if images.frame_count(path) > 1:
+    if (picture.frames or images.frame_count(path)) > 1:
         flags.append("several_frames")
     return image, tuple(flags)
 

@@ -125,19 +125,31 @@ def _exactly(pixels: NDArray[Any], colours: Mapping[Colour, int]) -> Read | None
     """``classes`` of 8-bit pixels of which every colour is known, as nearly always, in a tenth of the time; or None."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3:
         return None
-    codes = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]
     known = {_OPAQUE | red | green << 8 | blue << 16: label for (red, green, blue), label in colours.items()}
-    labels = np.zeros(codes.shape, np.min_scalar_type(max(known.values(), default=0)))
+    labels = np.zeros(pixels.shape[:2], np.min_scalar_type(max(known.values(), default=0)))
+    if not (box := _coloured(pixels)):
+        return labels, ()
+    codes = cv2.cvtColor(pixels[box], cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]
     left, seen = codes != _OPAQUE, 0
     while left.any():  # a picture has one class or two of eight: only those are looked for that it has
         code = int(codes.flat[int(left.argmax())])
         if code not in known:
             return None
         here = codes == code
-        np.copyto(labels, known[code], where=here)
+        np.copyto(labels[box], known[code], where=here)
         left ^= here
         seen += 1
     return labels, ("several_classes",) if seen > 1 else ()
+
+
+def _coloured(pixels: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """The rows and columns beyond which HxWx3 pixels are black; None where all are. Most of a mask is black."""
+    rows = np.flatnonzero(pixels.reshape(len(pixels), -1).max(axis=1))
+    if not rows.size:
+        return None
+    inside = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(pixels[inside].max(axis=0).max(axis=1))
+    return inside, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _deep(pixels: NDArray[Any]) -> NDArray[np.int64]:
