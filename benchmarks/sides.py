@@ -30,7 +30,7 @@ def imports(source: str) -> None:
     import pandas as pd  # noqa: F401
     from PIL import Image
 
-    from imagemask import augment, images, masks, pixels, registry, split  # noqa: F401
+    from imagemask import augment, build, images, masks, pixels, registry, split  # noqa: F401
 
     if source in VOLUMES:
         from imagemask.volumes import content, dicom, geometry, nifti, pairs  # noqa: F401

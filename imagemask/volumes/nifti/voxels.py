@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _REPAIR = "Repair the image; for a copy that is like that, lung-tumor has --nan-
 _CHUNK = 1 << 18
 _MOST_BINS = 20
 _LARGEST_LABEL = float(1 << 31)
+_POPULATE_READ = 22  # madvise(2)
 _INTEGERS = (np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64)
 
 
@@ -62,11 +64,13 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
     (a value is not whole, or not declared; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
-    labels: NDArray[np.integer[Any]] = _background(count)
+    background = mmap.mmap(-1, max(1, count), flags=mmap.MAP_PRIVATE)
+    labels: NDArray[np.integer[Any]] = np.frombuffer(background, np.uint8, count)
     undeclared = False
     with _at_voxels(file) as stream:
         for start, values in _chunks(file, stream):
-            # Only from the first to the last that is not background: what nobody writes takes no time, and no memory.
+            # Only from the first to the last that is not background: what nobody writes takes no time, and no memory
+            # (of numpy's own zeros, which come in pages of 2 MiB, it would).
             labelled = (values != 0).tobytes()
             if (first := labelled.find(1)) < 0:
                 continue
@@ -77,6 +81,7 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
         stream.drain()
     if undeclared:  # of a damaged file its checksum says so first
         raise _undeclared(file, declared)
+    _map(background)
     return labels.reshape(file.grid.shape, order="F")
 
 
@@ -183,9 +188,13 @@ def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
     return CaseError("label_values", reason, file=file.path, remedy=remedy)
 
 
-def _background(count: int) -> NDArray[np.uint8]:
-    """So many zeros, of which those that are never written take no memory: numpy's own come in pages of 2 MiB."""
-    return np.frombuffer(mmap.mmap(-1, max(1, count), flags=mmap.MAP_PRIVATE), np.uint8, count)
+def _map(background: mmap.mmap) -> None:
+    """Map all pages that nobody has written to one of zeros, now: page by page, as they are read, takes three times as
+    long, a fiftieth of a build. They still take no memory.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # before Linux 5.14
+            background.madvise(_POPULATE_READ)
 
 
 def _widened(labels: NDArray[np.integer[Any]], values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
