@@ -78,11 +78,12 @@ def crew(source: str, raw: Path, out: Path, workers: int, asked: str = "{}") -> 
     from imagemask import build as library
     from imagemask import files, pool
     from imagemask.build import case as one_case
+    from imagemask.build.pairs import IMAGES, MASKS
 
     alone(source)
     job = as_asked(source, raw, out, asked)
     cases = library.discover(job)
-    for folder in (one_case.IMAGES, one_case.MASKS, library.fragments.FOLDER):
+    for folder in (IMAGES, MASKS, library.fragments.FOLDER):
         files.make_folder(out / folder)
     begin = time.perf_counter()
     executor = pool.in_process(1) if workers == 1 else pool.processes(workers)

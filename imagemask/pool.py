@@ -35,6 +35,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_SMALL = 1 << 19
+"""Bytes that are hashed in the time that a thread needs to start and to end."""
 
 Make = Callable[[int], Executor]
 """Makes an executor of so many workers."""
@@ -50,7 +52,10 @@ class InProcess(Executor):
             future.set_result(fn(*args, **kwargs))
         except Exception as error:  # noqa: BLE001  the future's reader raises it
             future.set_exception(error)
-        return future
+        try:
+            return future
+        finally:  # the error knows this frame: it and what it was given would stay until somebody looks for circles
+            del future, args, kwargs
 
 
 def in_process(workers: int) -> Executor:  # noqa: ARG001  the signature of Make
@@ -100,7 +105,7 @@ class _Crew:
 def beside(threads: int) -> Executor:
     """For what need not wait its turn: so many threads, or none where every processor has its worker already.
 
-    There a thread takes from the others what it gives to one, and a tenth more, for what was in a processor's cache.
+    There a thread only takes from the others what it gives to one.
     """
     return ThreadPoolExecutor(threads) if _Crew.workers < _processors() else InProcess()
 
@@ -108,6 +113,11 @@ def beside(threads: int) -> Executor:
 def _die_with(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
+
+
+def begin(beside: Executor, size: int, call: Callable[..., R], /, *given: Any) -> Future[R]:
+    """``call(*given)``, over so many bytes: ``beside`` what is next, or at once where a thread would gain nothing."""
+    return (beside if size >= _SMALL else InProcess()).submit(call, *given)
 
 
 def run(

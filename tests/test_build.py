@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagemask import build, files, images, manifest, pixels, pool, report, split
-from imagemask.build import FORMAT, How, case, fragments
+from imagemask.build import FORMAT, How, case, fragments, pairs
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
 from imagemask.types import PHANTOM
@@ -644,7 +644,7 @@ def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(
 
 @pytest.fixture(params=["beside", "at once, as there is little of it", "at once, as every processor has its worker"])
 def hashing(request, monkeypatch):
-    monkeypatch.setattr(case, "_SMALL", 1 << 19 if "little" in request.param else 0)
+    monkeypatch.setattr(pool, "_SMALL", 1 << 19 if "little" in request.param else 0)
     monkeypatch.setattr(pool, "beside", pool.in_process if "every" in request.param else ThreadPoolExecutor)
 
 
@@ -658,6 +658,43 @@ def test_a_file_that_cannot_be_hashed_is_quarantined(tmp_path, monkeypatch, hash
     monkeypatch.setattr(files, "sha256", unreadable)
     [(name, note)] = fakes.run(fakes.raw_folder(tmp_path), tmp_path / "out").merged.quarantined
     assert (name, note.code, note.file) == ("b", "unreadable_file", "b.npy")
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5, 6])
+def test_of_a_case_that_fails_at_its_last_slice_nothing_is_left(tmp_path, monkeypatch, hashing, slices):
+    class Torn(fakes.Fake):
+        def read(self, case, options):
+            for piece in super().read(case, options):
+                if case.id == "b" and piece.index == slices - 1:
+                    raise CaseError("short_data", "the file ends here", remedy="Fetch it again")
+                yield piece
+
+    raw = fakes.raw_folder(tmp_path, slices=slices)
+    fakes.install(monkeypatch, Torn())
+    merged = fakes.run(raw, tmp_path / "out").merged
+    [(name, note)] = merged.quarantined
+    assert (name, note.code, merged.removed) == ("b", "short_data", 0)  # merge removes what nobody names, and counts it
+    left = sorted(path.name for folder in ("images", "masks") for path in (tmp_path / "out" / folder).iterdir())
+    assert left == sorted(f"{case}-{index:04d}.png" for case in "ac" for index in range(slices) for _ in range(2))
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5])
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_a_disk_that_is_full_is_no_fault_of_the_case(tmp_path, monkeypatch, hashing, folder, slices):
+    def full(path, data, **how):
+        if path.parent.name == folder and path.name == f"b-{slices - 1:04d}.png":
+            raise files.output_error(path, OSError(errno.ENOSPC, "No space left on device", str(path)))
+        write(path, data, **how)
+
+    raw, write = fakes.raw_folder(tmp_path, slices=slices), files.write_atomic
+    fakes.run(raw, tmp_path / "plain")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", full)
+        with pytest.raises(InputError, match=rf"{folder}/b-.*No space left on device.*run the same command again"):
+            fakes.run(raw, tmp_path / "out")
+        assert not fragments.path_of(tmp_path / "out", "b").exists()
+    assert fakes.run(raw, tmp_path / "out").resumed == 1
+    assert fakes.tree(tmp_path / "out") == fakes.tree(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5, 6])
@@ -757,7 +794,7 @@ def test_build_then_restore_gives_the_source_s_mask_back(size, flips, turns, pad
         flips=tuple(sorted(flips)),
         rotations=tuple(sorted(turns)),
     )
-    written = list(case.pairs(fakes.Slice(0, image, mask), fakes.source(), recipe))
+    written = list(pairs.of_slice(fakes.Slice(0, image, mask), fakes.source(), recipe))
     assert written[0].variant == ""
     for pair in written:
         back = pixels.restore(pair.mask, source=size, box=pair.box, pad=pair.pad, variant=pair.variant)

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from imagemask import files, manifest, pool, registry
-from imagemask.build import fragments
+from imagemask.build import fragments, pairs
 from imagemask.build.fragments import Fragment
+from imagemask.build.pairs import Finished, Pair, Writing
 from imagemask.cases import inputs, relative
 from imagemask.errors import CaseError, InputError, UsageError, exhausted
 from imagemask.types import Case, Recipe, Row, Slice, Source
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from imagemask.augment import Variant
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-IMAGES, MASKS = "images", "masks"
-_AT_ONCE = 2
-"""Pairs handed over to be digested: one by one costs a hundredth of a build, and more fall out of the cache."""
-_SMALL = 1 << 19
-"""Bytes that are hashed in the time that a thread needs to start and to end."""
 _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is longer
 
 
@@ -60,76 +46,25 @@ class Done:
     resumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Pixels as they are written, and where they come from in the source slice."""
-
-    variant: str
-    image: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    counts: tuple[int, ...]
-    """Pixels of each class id, the background first."""
-    box: tuple[int, int, int, int]
-    pad: tuple[int, int, int, int]
-    spacing: tuple[float, float] | None
-    flags: tuple[str, ...]
-    digest: str = ""
-    """Where it had to be known, to compare variants."""
-
-
-@dataclass(slots=True)
-class Begun:
-    """What has been written of a case so far: rows, bytes of image and mask files, and digests, some of them still due.
-
-    Digests are computed beside what is done next.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    _pairs: list[Pair] = field(default_factory=list)
-    _due: list[Future[list[str]]] = field(default_factory=list)
-
-    def add(self, row: Row, pair: Pair, beside: Executor) -> None:
-        """Note a pair that will be written."""
-        self.rows.append(manifest.record(row))
-        self._pairs.append(pair)
-        if len(self._pairs) == _AT_ONCE or not self._due:  # a picture has no second pair to wait for
-            self._hand_over(beside)
-
-    def digests(self, beside: Executor) -> list[str]:
-        """The digest of each row's pair."""
-        if self._pairs:
-            self._hand_over(beside)
-        return [digest for due in self._due for digest in due.result()]
-
-    def _hand_over(self, beside: Executor) -> None:
-        size = sum(pair.image.nbytes + pair.mask.nbytes for pair in self._pairs)
-        self._due.append(_begin(beside, size, _digests, self._pairs))
-        self._pairs = []
-
-
-def _digests(pairs: Sequence[Pair]) -> list[str]:
-    return [pair.digest or manifest.digest(pair.image, pair.mask) for pair in pairs]
-
-
 def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     """Build ``case``, unless a fragment with its key says that this was done.
 
     A CaseError becomes a quarantine fragment; with ``fail_fast`` an InputError. An InputError (the output cannot be
     written) goes through: it is not the case's fault.
     """
-    earlier, begun = fragments.read(job.dataset, case.id), Begun()
+    earlier, rows = fragments.read(job.dataset, case.id), list[dict[str, Any]]()
     try:
         with pool.beside(2) as beside:
             names, stamps = inputs(case, job.raw), _stamps(case)
             # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
-            # threads, so that digests of pixels do not wait, and their pixels pile up, behind the hash of a large file.
-            hashing = _begin(beside, sum(size for size, _ in stamps), _hash, names)
+            # threads, so that pairs do not wait, and their pixels pile up, behind the hash of a large file.
+            hashing = pool.begin(beside, sum(size for size, _ in stamps), _hash, names)
             if earlier and _is_done(job, case, earlier, hashing.result):
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
-            fragment = _build(job, case, begun, beside)
-            fragment = _sealed(job, case, fragment, hashing.result(), begun.digests(beside))
+            writing = Writing(job.dataset, beside, rows)
+            fragment = _build(job, case, writing)
+            fragment = _sealed(job, case, fragment, hashing.result(), writing.finished())
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -138,16 +73,10 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
         if fail_fast:
             raise InputError(f"{case.id}: {fault.reason} [{fault.code}]", remedy=fault.remedy) from error
         fragments.forget(job.dataset, case.id)
-        remove_pictures(job.dataset, earlier)
-        remove_pictures(job.dataset, Fragment(case.id, "", "built", rows=begun.rows))
+        pairs.remove(job.dataset, [*(earlier.rows if earlier else ()), *rows])
         fragment = fragments.quarantined(case, fault, raw=job.raw)
     fragments.write(job.dataset, fragment)
     return _done(fragment)
-
-
-def _begin(beside: Executor, size: int, call: Callable[[T], R], given: T) -> Future[R]:
-    """``call(given)``, which hashes so many bytes: ``beside`` what is next, or at once where threads gain nothing."""
-    return (beside if size >= _SMALL else pool.InProcess()).submit(call, given)
 
 
 def _hash(names: Mapping[Path, str]) -> dict[str, str]:
@@ -165,17 +94,19 @@ def is_done(job: Job, case: Case) -> bool:
 
 def _is_done(job: Job, case: Case, earlier: Fragment, hashes: Callable[[], dict[str, str]]) -> bool:
     """Whether an earlier run has built ``case`` from these very files, and all that it wrote is there."""
-    if earlier.outcome != "built" or not _pictures_are_whole(job.dataset, earlier):
+    if earlier.outcome != "built" or not pairs.are_whole(job.dataset, earlier.rows, earlier.sizes):
         return False
     return earlier.key == _key(job, case, hashes())
 
 
-def _sealed(job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], digests: Sequence[str]) -> Fragment:
-    """``fragment`` with its key, and in each row the hash of its source file and the digest of its pixels."""
-    for row, digest in zip(fragment.rows, digests, strict=True):
-        row["digest"] = digest
+def _sealed(
+    job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], finished: Sequence[Finished]
+) -> Fragment:
+    """``fragment`` with its key and sizes, and in each row the hash of its source file and the digest of its pixels."""
+    for row, pair in zip(fragment.rows, finished, strict=True):
+        row["digest"] = pair.digest
         row["source_sha256"] = hashes.get(row["source"], "")
-    return replace(fragment, key=_key(job, case, hashes))
+    return replace(fragment, key=_key(job, case, hashes), sizes=[pair.sizes for pair in finished])
 
 
 def _key(job: Job, case: Case, hashes: Mapping[str, str]) -> str:
@@ -209,7 +140,7 @@ def _unreadable(error: OSError) -> CaseError:
     return CaseError("unreadable_file", reason, file=file, remedy="Check its permissions, or fetch it again")
 
 
-def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
+def _build(job: Job, case: Case, writing: Writing) -> Fragment:
     import numpy as np
 
     generator = registry.load(job.recipe.generator)
@@ -224,12 +155,11 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
         # Most slices of a volume are empty, and all that they cost beyond being read is this look: not by any(), which
         # takes ten times as long where a slice lies backwards in memory.
         wanted = job.recipe.keep_empty or np.count_nonzero(piece.mask) > 0
-        written = list(pairs(piece, job.source, job.recipe)) if wanted else []
+        written = list(pairs.of_slice(piece, job.source, job.recipe)) if wanted else []
         for pair in written:
             row = _row(job, case, piece, pair)
             _require_short(row.key)
-            begun.add(row, pair, beside)  # before it is written, so that what fails is removed
-            begun.sizes.append(_write(job.dataset, row.key, pair))
+            writing.add(row, pair)
         kept += bool(written)
         empty += not written
         noted = chain.from_iterable(pair.flags for pair in written)
@@ -238,8 +168,7 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
         case=case.id,
         key="",
         outcome="built",
-        rows=begun.rows,
-        sizes=begun.sizes,
+        rows=writing.rows,
         read=read,
         kept=kept,
         empty=empty,
@@ -249,77 +178,10 @@ def _build(job: Job, case: Case, begun: Begun, beside: Executor) -> Fragment:
     )
 
 
-def pairs(piece: Slice, source: Source, recipe: Recipe) -> Iterator[Pair]:
-    """The pairs that a slice is written as: plain first, then each variant that differs from those before it.
-
-    Without ``keep_empty`` a pair with an empty mask is left out. Raises CaseError (an undeclared label, a crop that
-    leaves nothing).
-    """
-    from imagemask import augment, pixels
-
-    piece = pixels.labels(piece, source.labels)
-    piece = pixels.window(piece, [pixels.parse_window(text) for text in recipe.window])
-    seen: set[str] = set()
-    variants = augment.variants(recipe)
-    for variant in variants:
-        pair = _render(piece, variant, source, recipe)
-        if not (recipe.keep_empty or any(pair.counts[1:])):
-            continue
-        if len(variants) > 1:  # a single one equals no other
-            pair = replace(pair, digest=manifest.digest(pair.image, pair.mask))
-            if pair.digest in seen:
-                continue
-            seen.add(pair.digest)
-        yield pair
-
-
-def _render(piece: Slice, variant: Variant, source: Source, recipe: Recipe) -> Pair:
-    import numpy as np
-
-    from imagemask import augment, pixels
-
-    height, width = piece.mask.shape
-    box = (variant.crop, variant.crop, height - variant.crop, width - variant.crop)
-    pad = (0, 0, 0, 0)
-    view = pixels.crop(piece, variant.crop) if variant.crop else piece
-    if recipe.size is not None:
-        view, pad = pixels.fit(view, recipe.size, stretch=recipe.stretch, background=source.background)
-    elif variant.crop:
-        view = pixels.resize(view, height, width)
-    view = augment.apply(view, variant, background=source.background)
-    image = np.ascontiguousarray(view.image, dtype=np.uint8)
-    if not recipe.window and np.may_share_memory(image, np.asarray(piece.image)):
-        image = image.copy()  # it is the generator's own, which may be used again before the digest is made
-    mask = pixels.to_mask(view.mask, manifest.mask_values(source.labels))
-    foreground = _counted(view.mask, len(source.labels))
-    counts = (view.mask.size - sum(foreground), *foreground)  # np.bincount would make 64-bit integers of every pixel
-    return Pair(variant.name, image, mask, counts, box, pad, view.spacing, view.flags)
-
-
-def _counted(mask: NDArray[np.integer[Any]], classes: int) -> list[int]:
-    """Pixels of each class id, from 1."""
-    import numpy as np
-
-    if classes == 1:
-        return [int(np.count_nonzero(mask))]
-    return [int(np.count_nonzero(mask == number)) for number in range(1, classes + 1)]
-
-
 def _require_short(key: str) -> None:
     if len(key.encode()) > _LONGEST_KEY:
         reason = f"{key} is longer than {_LONGEST_KEY} bytes"
         raise CaseError("name_too_long", reason, remedy="Rename the source file", stage="write")
-
-
-def _write(dataset: Path, key: str, pair: Pair) -> tuple[int, int]:
-    """Write a pair under its final names; the bytes of image and mask."""
-    from imagemask import images
-
-    image = images.encode_png(pair.image, level=images.IMAGE_LEVEL)
-    mask = images.encode_png(pair.mask, level=images.MASK_LEVEL)
-    files.write_atomic(dataset / f"{IMAGES}/{key}.png", image)
-    files.write_atomic(dataset / f"{MASKS}/{key}.png", mask)
-    return len(image), len(mask)
 
 
 def _row(job: Job, case: Case, piece: Slice, pair: Pair) -> Row:
@@ -371,27 +233,6 @@ def _require_unchanged(case: Case, stamps: list[tuple[int, int]]) -> None:
         if now != before:
             reason = f"{path.name} changed while it was read"
             raise CaseError("changed_while_read", reason, file=path, remedy="Run again when it rests")
-
-
-def _pictures_are_whole(dataset: Path, fragment: Fragment) -> bool:
-    """Whether each picture is there with the size that it was written with: a power cut leaves short ones."""
-    if len(fragment.sizes) != len(fragment.rows):
-        return False
-    try:
-        return all(
-            (dataset / folder / f"{row['key']}.png").stat().st_size == size
-            for row, sizes in zip(fragment.rows, fragment.sizes, strict=True)
-            for folder, size in zip((IMAGES, MASKS), sizes, strict=True)
-        )
-    except OSError:
-        return False
-
-
-def remove_pictures(dataset: Path, fragment: Fragment | None) -> None:
-    """Remove what ``fragment`` names, as far as it is there."""
-    for row in fragment.rows if fragment else ():
-        for folder in (IMAGES, MASKS):
-            (dataset / folder / f"{row['key']}.png").unlink(missing_ok=True)
 
 
 def _done(fragment: Fragment, *, resumed: bool = False) -> Done:

@@ -20,6 +20,7 @@ from imagemask.build import folder, fragments, swap
 from imagemask.build.case import Job
 from imagemask.build.fragments import Plan, Quarantine
 from imagemask.build.merge import no_foreground
+from imagemask.build.pairs import IMAGES, MASKS
 from imagemask.errors import InputError
 from imagemask.types import Case
 
@@ -129,7 +130,7 @@ def _trials(job: Job, todo: Sequence[Case]) -> list[_Trial]:
 def _try(job: Job, case: Case) -> _Trial:
     with tempfile.TemporaryDirectory(prefix="imagemask-") as place:
         trial = replace(job, dataset=Path(place))
-        for name in (one_case.IMAGES, one_case.MASKS, fragments.FOLDER):
+        for name in (IMAGES, MASKS, fragments.FOLDER):
             files.make_folder(trial.dataset / name)
         start = time.perf_counter()
         done = one_case.run(trial, case)

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from imagemask import files, manifest
-from imagemask.build import fragments
-from imagemask.build.case import IMAGES, MASKS, remove_pictures
+from imagemask.build import fragments, pairs
 from imagemask.build.fragments import LOCK, Plan
+from imagemask.build.pairs import IMAGES, MASKS
 from imagemask.errors import InputError, UsageError
 
 
@@ -70,9 +70,9 @@ def check(dataset: Path, plan: Plan, *, alone: bool) -> tuple[str, ...]:
     old = fragments.read_plan(dataset)
     if found := fragments.differences(old, plan):
         made = [fragments.read(dataset, case) for case in old.cases]
-        pairs = (dataset / manifest.MANIFEST).exists() or any(one is not None and one.rows for one in made)
+        has_pairs = (dataset / manifest.MANIFEST).exists() or any(one is not None and one.rows for one in made)
         # A shard cannot tell an attempt that has ended from another shard's work, unless all of it has ended.
-        if pairs or not (alone or all(made)):
+        if has_pairs or not (alone or all(made)):
             raise UsageError(
                 f"{dataset}: holds a build of another recipe: {'; '.join(found)}",
                 remedy="Give --replace to build it anew, or another --out",
@@ -97,7 +97,8 @@ def _agree(dataset: Path, plan: Plan, others: Iterable[Path], *, alone: bool) ->
         _refuse_busy(others)  # first: none of them can make a pair after we have looked for pairs
     left = check(dataset, plan, alone=alone)
     for case in left:
-        remove_pictures(dataset, fragments.read(dataset, case))
+        if made := fragments.read(dataset, case):
+            pairs.remove(dataset, made.rows)
     for case in old.cases if replaced else left:  # before the plan: killed between, this build has not tried them yet
         fragments.forget(dataset, case)
     if not path.is_file() or path.read_bytes() != plan.to_bytes():

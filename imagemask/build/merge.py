@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from imagemask import card, files, manifest, names
 from imagemask.build import fragments
-from imagemask.build.case import IMAGES, MASKS
 from imagemask.build.fragments import FORMAT, Fragment, Plan, Quarantine
+from imagemask.build.pairs import IMAGES, MASKS
 from imagemask.errors import InputError
 from imagemask.types import Recipe
 
