@@ -47,8 +47,9 @@ def seed(source: str, raw: Path, out: Path) -> None:
 
 def floor(raw: Path, built: Path, out: Path) -> None:
     """The least that any program must do that writes the pairs of ``built``."""
-    from imagemask import images
+    from imagemask import images, pool
 
+    pool.settle()
     pairs = [
         (out / path.relative_to(built), images.read_png(path), level)
         for folder, level in (("images", images.IMAGE_LEVEL), ("masks", images.MASK_LEVEL))

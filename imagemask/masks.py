@@ -227,7 +227,7 @@ def _halves(path: Path) -> tuple[NDArray[np.bool_], int, int]:
     low, high = int(mask.min()), int(mask.max())
     foreground = mask == high
     above = np.count_nonzero(mask != low if low else mask)  # to count is several times as fast as to ask for all()
-    if low < high and above > np.count_nonzero(foreground):
+    if above > np.count_nonzero(foreground):
         raise CaseError(
             "label_values",
             f"{path.name} holds more than two values: {histogram(mask)}",

@@ -196,9 +196,10 @@ def test_an_image_that_is_not_what_it_is_called_is_noted(tmp_path):
 
     assert flags("1.JPG", format="JPEG") == flags("1.png", format="PNG") == ()
     assert flags("2.JPG", format="PNG") == flags("2.png", format="JPEG") == ("name_misleads",)
-    more = [Image.fromarray(np.full((2, 2), 9, np.uint8))]
-    assert flags("3.png", format="PNG", save_all=True, append_images=more) == ("several_frames",)
-    assert flags("3.jpg", format="MPO", save_all=True, append_images=more) == ("several_frames",)
+    for name, kind in (("3.png", "PNG"), ("3.jpg", "MPO"), ("3.tif", "TIFF")):
+        more = [Image.fromarray(np.full((2, 2), 9, np.uint8))]
+        assert flags(name, format=kind, save_all=True, append_images=more) == ("several_frames",)
+    assert flags("4.tif", format="TIFF") == ()
 
 
 # --- sets

@@ -1,5 +1,6 @@
 """Cases side by side: every result once, whatever dies."""
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,10 @@ def test_one_worker_is_this_very_process():
 def test_an_exception_is_raised_here(workers):
     with pytest.raises(ValueError, match="three"):
         list(pool.run(fail_at_three, range(20), workers=workers, died=dead))
+
+
+def fail_with(_):
+    raise ValueError
 
 
 class Weak:
@@ -101,6 +106,18 @@ def test_a_process_that_is_no_worker_of_a_pool_is_one_beside_which_there_is_none
 def test_what_is_done_beside_in_this_very_thread_keeps_its_error():
     with pool.InProcess() as beside, pytest.raises(ValueError, match="three"):
         beside.submit(fail_at_three, 3).result()
+
+
+def test_an_error_in_this_very_thread_keeps_nothing_of_what_was_given():
+    given = Weak()
+    gone = weakref.ref(given)
+    gc.disable()
+    try:
+        future = pool.InProcess().submit(fail_with, given)
+        del given, future
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_another_executor_takes_its_place():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
+import sys
 import tracemalloc
 from itertools import permutations, product
 from pathlib import Path
@@ -363,6 +365,25 @@ def test_no_volume_is_held_where_slices_can_stream(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * 256 * 256 * 4 + (2 << 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
+def test_what_is_not_labelled_takes_no_memory(tmp_path):
+    label = np.zeros((256, 256, 1024), np.uint8)
+    label[100:110, 100:110, 500] = 1
+    write_nifti(tmp_path / "label.nii.gz", label, LAS)
+    file = open_nifti(tmp_path / "label.nii.gz")
+    before = memory()
+    found = read_labels(file, (1,))
+    assert [np.count_nonzero(found[:, :, index]) for index in (0, 500, 1023)] == [0, 100, 0]
+    assert np.count_nonzero(found) == 100
+    assert memory() - before < label.nbytes / 4
+
+
+def memory():
+    """Bytes of this process that are no file's."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024
 
 
 def test_float_labels_never_become_more_than_small_integers_and_a_chunk(tmp_path):

@@ -64,13 +64,11 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
     (a value is not whole, or not declared; with a histogram), and as ``planes`` does.
     """
     count = math.prod(file.grid.shape)
-    background = mmap.mmap(-1, max(1, count), flags=mmap.MAP_PRIVATE)
-    labels: NDArray[np.integer[Any]] = np.frombuffer(background, np.uint8, count)
+    labels: NDArray[np.integer[Any]] = _background(count)
     undeclared = False
     with _at_voxels(file) as stream:
         for start, values in _chunks(file, stream):
-            # Only from the first to the last that is not background: what nobody writes takes no time, and no memory
-            # (of numpy's own zeros, which come in pages of 2 MiB, it would).
+            # Only from the first to the last that is not background: what nobody writes takes no time, and no memory.
             labelled = (values != 0).tobytes()
             if (first := labelled.find(1)) < 0:
                 continue
@@ -81,7 +79,7 @@ def read_labels(file: NiftiFile, declared: Collection[int] = ()) -> NDArray[np.i
         stream.drain()
     if undeclared:  # of a damaged file its checksum says so first
         raise _undeclared(file, declared)
-    _map(background)
+    _map(labels)
     return labels.reshape(file.grid.shape, order="F")
 
 
@@ -188,13 +186,19 @@ def _undeclared(file: NiftiFile, declared: Collection[int]) -> CaseError:
     return CaseError("label_values", reason, file=file.path, remedy=remedy)
 
 
-def _map(background: mmap.mmap) -> None:
-    """Map all pages that nobody has written to one of zeros, now: page by page, as they are read, takes three times as
-    long, a fiftieth of a build. They still take no memory.
+def _background(count: int) -> NDArray[np.uint8]:
+    """So many zeros, of which those that are never written take no memory: numpy's own come in pages of 2 MiB."""
+    return np.frombuffer(mmap.mmap(-1, max(1, count), flags=mmap.MAP_PRIVATE), np.uint8, count)
+
+
+def _map(labels: NDArray[Any]) -> None:
+    """Map all pages of a ``_background`` that nobody has written to one of zeros, now: page by page, as they are read,
+    takes twice as long, a fiftieth of a build. They still take no memory.
     """
-    if sys.platform == "linux":
+    pages = labels.base.obj if isinstance(labels.base, memoryview) else None
+    if sys.platform == "linux" and isinstance(pages, mmap.mmap):
         with suppress(OSError):  # before Linux 5.14
-            background.madvise(_POPULATE_READ)
+            pages.madvise(_POPULATE_READ)
 
 
 def _widened(labels: NDArray[np.integer[Any]], values: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
