@@ -67,7 +67,8 @@ class Writing:
 
         self.rows.append(manifest.record(row))
         self._waiting.append((row.key, pair))
-        if len(self._waiting) == _AT_ONCE or not self._due:  # a picture has no second pair to wait for
+        alone = isinstance(self.beside, pool.InProcess)
+        if alone or not self._due or len(self._waiting) == _AT_ONCE:  # a picture has no second pair to wait for
             self._hand_over()
         self._images.append(_put(self.dataset, IMAGES, row.key, pair.image, images.IMAGE_LEVEL))
 

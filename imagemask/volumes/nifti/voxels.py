@@ -195,8 +195,8 @@ def _map(labels: NDArray[Any]) -> None:
     """Map all pages of a ``_background`` that nobody has written to one of zeros, now: page by page, as they are read,
     takes twice as long, a fiftieth of a build. They still take no memory.
     """
-    pages = labels.base.obj if isinstance(labels.base, memoryview) else None
-    if sys.platform == "linux" and isinstance(pages, mmap.mmap):
+    pages: Any = getattr(labels.base, "obj", None)  # none where the label was widened
+    if isinstance(pages, mmap.mmap) and sys.platform == "linux":
         with suppress(OSError):  # before Linux 5.14
             pages.madvise(_POPULATE_READ)
 
