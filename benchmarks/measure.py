@@ -79,6 +79,7 @@ def each(took: Sequence[Took], name: str = "seconds") -> list[float]:
 
 def once(script: str, arguments: Sequence[object]) -> Took:
     """One run of ``script`` in a fresh process."""
+    os.sync()  # what others have written goes to the disk now, and not while the clock runs
     begin = time.perf_counter()
     command = [sys.executable, script, *map(str, arguments)]
     quiet = {**os.environ, "OPENCV_LOG_LEVEL": "ERROR"}  # it remarks on every float64 that the seeds hand it
