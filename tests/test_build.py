@@ -678,6 +678,49 @@ def test_of_a_case_that_fails_at_its_last_slice_nothing_is_left(tmp_path, monkey
     assert left == sorted(f"{case}-{index:04d}.png" for case in "ac" for index in range(slices) for _ in range(2))
 
 
+@pytest.mark.parametrize("lack", [InputError("masks/b-0000.png: No space left", remedy="Make room"), MemoryError()])
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wrong(
+    tmp_path, monkeypatch, hashing, lack, torn
+):
+    class Long(fakes.Fake):
+        def read(self, case, options):
+            for piece in super().read(case, options):
+                read.append(case.id)
+                yield piece
+                if torn and case.id == "b":
+                    raise CaseError("short_data", "the file ends here", remedy="Fetch it again")
+
+    def full(path, data, **how):
+        if path.parent.name == "masks" and path.name.startswith("b-"):
+            raise lack
+        write(path, data, **how)
+
+    read, write = [], files.write_atomic
+    monkeypatch.setattr(files, "write_atomic", full)
+    fakes.install(monkeypatch, Long())
+    with pytest.raises(InputError, match=r"b-0000\.png: No space left|b: out of memory"):
+        fakes.run(fakes.raw_folder(tmp_path, slices=60), tmp_path / "out")
+    assert read.count("b") <= 20
+    assert not fragments.path_of(tmp_path / "out", "b").exists()
+
+
+def test_pictures_that_cannot_be_removed_are_an_error_in_words(tmp_path, fake, monkeypatch):
+    def kept(path, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    raw = fakes.raw_folder(tmp_path)
+    fakes.run(raw, tmp_path / "out")
+    np.save(raw / "b.npy", np.zeros((3, 24, 20), np.uint8))
+    fake.raises["b"] = CaseError("short_data", "the file ends here", remedy="Fetch it again")
+    job = fakes.job(raw, tmp_path / "out")
+    found = next(one for one in build.discover(job) if one.id == "b")
+    monkeypatch.setattr(type(tmp_path), "unlink", kept)
+    monkeypatch.setattr(fragments, "forget", lambda *_: None)
+    with pytest.raises(InputError, match=r"b-0000\.png: cannot be written: Permission denied. Choose a folder"):
+        case.run(job, found)
+
+
 @pytest.mark.parametrize("slices", [1, 2, 5])
 @pytest.mark.parametrize("folder", ["images", "masks"])
 def test_a_disk_that_is_full_is_no_fault_of_the_case(tmp_path, monkeypatch, hashing, folder, slices):

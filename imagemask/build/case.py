@@ -63,8 +63,12 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
                 return _done(earlier, resumed=True)
             fragments.forget(job.dataset, case.id)
             writing = Writing(job.dataset, beside, rows)
-            fragment = _build(job, case, writing)
-            fragment = _sealed(job, case, fragment, hashing.result(), writing.finished())
+            try:
+                fragment = _build(job, case, writing)
+            except Exception:
+                writing.settle()  # what the disk or the memory lacks beside counts first: it is not the case's fault
+                raise
+            fragment = _sealed(job, case, fragment, writing.finished(), hashing.result())
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise
@@ -100,7 +104,7 @@ def _is_done(job: Job, case: Case, earlier: Fragment, hashes: Callable[[], dict[
 
 
 def _sealed(
-    job: Job, case: Case, fragment: Fragment, hashes: Mapping[str, str], finished: Sequence[Finished]
+    job: Job, case: Case, fragment: Fragment, finished: Sequence[Finished], hashes: Mapping[str, str]
 ) -> Fragment:
     """``fragment`` with its key and sizes, and in each row the hash of its source file and the digest of its pixels."""
     for row, pair in zip(fragment.rows, finished, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 IMAGES, MASKS = "images", "masks"
 _AT_ONCE = 2
 """Pairs handed over to be finished: one by one costs a hundredth of a build, and more fall out of the cache."""
+_MOST = 4
+"""Times that so many may wait to be finished: where masks are slower than images, their pixels would pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,19 @@ class Writing:
     rows: list[dict[str, Any]]
     _images: list[int] = field(default_factory=list)
     _waiting: list[tuple[str, Pair]] = field(default_factory=list)
-    _due: list[Future[list[tuple[str, int]]]] = field(default_factory=list)
+    _due: deque[Future[list[tuple[str, int]]]] = field(default_factory=deque)
+    _ended: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, row: Row, pair: Pair) -> None:
-        """Write a pair under its final names. Raises InputError where the image cannot be written."""
+        """Write a pair under its final names. Raises InputError where its image cannot be written, or the mask of an
+        earlier one could not be.
+        """
         from imagemask import images
 
         self.rows.append(manifest.record(row))
         self._waiting.append((row.key, pair))
         alone = isinstance(self.beside, pool.InProcess)
-        if alone or not self._due or len(self._waiting) == _AT_ONCE:  # a picture has no second pair to wait for
+        if alone or len(self.rows) == 1 or len(self._waiting) == _AT_ONCE:  # a picture has no second pair to wait for
             self._hand_over()
         self._images.append(_put(self.dataset, IMAGES, row.key, pair.image, images.IMAGE_LEVEL))
 
@@ -76,13 +82,25 @@ class Writing:
         """Each pair in the order of the rows, when all are written. Raises InputError where a mask cannot be."""
         if self._waiting:
             self._hand_over()
-        ended = [one for due in self._due for one in due.result()]
-        return [Finished(digest, (image, mask)) for image, (digest, mask) in zip(self._images, ended, strict=True)]
+        self.settle()
+        return [
+            Finished(digest, (image, mask)) for image, (digest, mask) in zip(self._images, self._ended, strict=True)
+        ]
+
+    def settle(self) -> None:
+        """Wait for what is beside. Raises what went wrong there: InputError where a mask could not be written."""
+        while self._due:
+            self._take()
 
     def _hand_over(self) -> None:
         size = sum(pair.image.nbytes + pair.mask.nbytes for _, pair in self._waiting)
         self._due.append(pool.begin(self.beside, size, _finish, self.dataset, self._waiting))
         self._waiting = []
+        while self._due and (len(self._due) > _MOST or self._due[0].done()):
+            self._take()
+
+    def _take(self) -> None:
+        self._ended += self._due.popleft().result()
 
 
 def _finish(dataset: Path, pairs: Sequence[tuple[str, Pair]]) -> list[tuple[str, int]]:
@@ -121,10 +139,12 @@ def are_whole(dataset: Path, rows: Sequence[Mapping[str, Any]], sizes: Sequence[
 
 
 def remove(dataset: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remove the pictures that ``rows`` name, as far as they are there."""
-    for row in rows:
-        for folder in (IMAGES, MASKS):
-            (dataset / folder / f"{row['key']}.png").unlink(missing_ok=True)
+    """Remove the pictures that ``rows`` name, as far as they are there. Raises InputError where that is impossible."""
+    for path in (dataset / folder / f"{row['key']}.png" for row in rows for folder in (IMAGES, MASKS)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise files.output_error(path, error) from error
 
 
 def of_slice(piece: Slice, source: Source, recipe: Recipe) -> Iterator[Pair]:
