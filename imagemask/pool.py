@@ -115,9 +115,9 @@ def _die_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def begin(beside: Executor, size: int, call: Callable[..., R], /, *given: Any) -> Future[R]:
-    """``call(*given)``, over so many bytes: ``beside`` what is next, or at once where a thread would gain nothing."""
-    return (beside if size >= _SMALL else InProcess()).submit(call, *given)
+def begin(executor: Executor, size: int, call: Callable[..., R], /, *given: Any) -> Future[R]:
+    """``call(*given)``, over so many bytes: by ``executor``, or at once where a thread of its would gain nothing."""
+    return (executor if size >= _SMALL else InProcess()).submit(call, *given)
 
 
 def run(

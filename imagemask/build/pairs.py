@@ -120,8 +120,12 @@ def _put(dataset: Path, folder: str, key: str, pixels: NDArray[np.uint8], level:
     from imagemask import images
 
     data = images.encode_png(pixels, level=level)
-    files.write_atomic(dataset / f"{folder}/{key}.png", data)
+    files.write_atomic(_place(dataset, folder, key), data)
     return len(data)
+
+
+def _place(dataset: Path, folder: str, key: str) -> Path:
+    return dataset / f"{folder}/{key}.png"
 
 
 def are_whole(dataset: Path, rows: Sequence[Mapping[str, Any]], sizes: Sequence[Sequence[int]]) -> bool:
@@ -130,7 +134,7 @@ def are_whole(dataset: Path, rows: Sequence[Mapping[str, Any]], sizes: Sequence[
         return False
     try:
         return all(
-            (dataset / folder / f"{row['key']}.png").stat().st_size == size
+            _place(dataset, folder, row["key"]).stat().st_size == size
             for row, both in zip(rows, sizes, strict=True)
             for folder, size in zip((IMAGES, MASKS), both, strict=True)
         )
@@ -140,7 +144,7 @@ def are_whole(dataset: Path, rows: Sequence[Mapping[str, Any]], sizes: Sequence[
 
 def remove(dataset: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Remove the pictures that ``rows`` name, as far as they are there. Raises InputError where that is impossible."""
-    for path in (dataset / folder / f"{row['key']}.png" for row in rows for folder in (IMAGES, MASKS)):
+    for path in (_place(dataset, folder, row["key"]) for row in rows for folder in (IMAGES, MASKS)):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
