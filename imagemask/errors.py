@@ -24,6 +24,7 @@ FINISHED_WITH_QUARANTINE = 3
 FINDINGS = 5
 
 _AT_ITS_END = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT}
+_NO_THREAD = "can't start new thread"  # a RuntimeError of CPython, which has no number
 _NO_MEMORY = "(-4:"  # OpenCV's StsNoMem. Its errors' `code` is the class's: that of the last one, of any thread
 
 
@@ -89,11 +90,14 @@ class CaseError(ImagemaskError):
 def exhausted(error: BaseException | None) -> str:
     """What the machine lacks, where that is why ``error`` was raised, or one of its causes; "" where it is not.
 
-    Memory, as Python says it or OpenCV; file handles; a disk in the network that does not answer: no case's fault.
+    Memory, as Python says it or OpenCV; threads; file handles; a disk in the network that does not answer: no case's
+    fault.
     """
     while error is not None:
         if isinstance(error, MemoryError) or (type(error).__module__ == "cv2" and _NO_MEMORY in str(error)):
             return "out of memory"
+        if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+            return _NO_THREAD
         if isinstance(error, OSError) and error.errno in _AT_ITS_END:
             return error.strerror or str(error)
         error = error.__cause__

@@ -1,8 +1,10 @@
 """The command line: what is parsed, what is printed where, and every exit code."""
 
+import contextlib
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -352,25 +354,51 @@ def test_ctrl_c_says_how_to_go_on(workspace):
     assert "Traceback" not in said
 
 
-def test_a_bar_is_drawn_on_a_terminal_only(workspace, monkeypatch):
+def on_a_terminal(*words):
+    """A command in a process whose stderr is a real terminal: what is drawn there, and stdout."""
+    mine, its = os.openpty()
+    command = [sys.executable, "-m", "imagemask", *map(str, words)]
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its, env=environment) as process:
+        os.close(its)
+        drawn = b""
+        with contextlib.suppress(OSError):  # Linux' way to say that the other end is closed
+            while piece := os.read(mine, 1 << 12):
+                drawn += piece
+        os.close(mine)
+        printed = process.stdout.read().decode()
+    assert process.returncode == 0, drawn
+    return drawn.decode(), printed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["check", "lung-tumor"], [r"^looking through raw/lung-tumor\r\n", r"check lung-tumor .* 6/6\b"]),
+        (["build", "lung-tumor"], [r"^looking through raw/lung-tumor\r\n", r"build lung-tumor .* 6/6 .*\d\d slices"]),
+        (["verify"], [r"verify .* ([1-9]\d*)/\1\b"]),
+        (["audit", "--fail-on", "error"], [r"audit .* ([1-9]\d*)/\1\b"]),
+    ],
+    ids=lambda given: given[0].split()[0].strip("^"),
+)
+def test_what_takes_long_says_how_far_it_is_on_a_terminal_only(words, expected, workspace):
+    if words[0] in ("verify", "audit"):
+        assert "\r" not in call("build", "lung-tumor").stderr
+        call("split")
+    drawn, printed = on_a_terminal(*words)
+    assert [part for part in expected if not re.search(part, drawn)] == []
+    assert "\r" not in printed
+    quiet = call(*words)
+    assert "looking" not in quiet.stderr
+    assert "\r" not in quiet.output
+
+
+def test_a_bar_counts_no_slices_where_none_are_read(monkeypatch):
     from imagemask.cli import show
-
-    bar = show.Bar("build")
-    bar.start(2)
-    assert bar.bar is None
-
-    class Terminal(fakes.Path):
-        pass
 
     written = []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys.stderr, "write", written.append, raising=False)
-    bar.start(2)
-    bar.step(fakes.build.Done("a", "built", 3, 12))
-    bar.step(fakes.build.Done("b", "built", 3, 12))
-    bar.finish()
-    assert "24 slices" in "".join(written)
-    written.clear()
     bar = show.Bar("check")
     for number in (1, 2):
         bar.count(number, 2)

@@ -44,6 +44,7 @@ OF_OPENCV = "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed 
     [
         (MemoryError(), "out of memory"),
         (cv2.error(OF_OPENCV), "out of memory"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
         (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
         (OSError(errno.EIO, "Input/output error"), ""),

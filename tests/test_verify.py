@@ -664,8 +664,10 @@ def test_two_workers_give_the_same_report_as_one_and_count_every_pair(dataset, m
             change(broken)
     monkeypatch.setattr(verify, "_AT_A_TIME", 2)
     done = []
-    alone = verify.verify(dataset, progress=done.append)
-    assert sum(done) == alone.pairs == 9
+    alone = verify.verify(dataset, progress=lambda *counts: done.append(counts))
+    ended, of = zip(*done, strict=True)
+    assert sum(ended) == alone.pairs == 9
+    assert set(of) == {9}
     assert verify.verify(dataset, workers=2) == alone
     assert len(alone.findings) >= 2
 

@@ -85,7 +85,11 @@ def verify(dataset: Path | None, fast: bool, workers: int, annotations: bool, as
 
     show.require_one_form(annotations=annotations, as_json=as_json)
     folder = _find(dataset)
-    report = library.verify(folder, fast=fast, workers=workers)
+    bar = show.Bar("verify")
+    try:
+        report = library.verify(folder, fast=fast, workers=workers, progress=bar.advance)
+    finally:
+        bar.finish()
     lines = library.annotate(report, folder / manifest.MANIFEST) if annotations else None
     show.print_findings("verify", report, lines, as_json=as_json)
     click.get_current_context().exit(report.exit_code)

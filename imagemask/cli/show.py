@@ -78,6 +78,12 @@ def warn(text: str) -> None:
     click.echo(f"imagemask: note: {text}", err=True)
 
 
+def looking(at: Path) -> None:
+    """That a source is being looked through, which may take minutes from a slow disk; on a terminal only."""
+    if sys.stderr.isatty():
+        click.echo(f"looking through {path(at)}", err=True)
+
+
 def some(names: Sequence[str]) -> str:
     """How many names there are, and the first few; "" for none."""
     shown = ", ".join(names[:8])

@@ -45,12 +45,13 @@ class VerifyReport:
 
 
 def verify(
-    dataset: Path, *, fast: bool = False, workers: int = 1, progress: Callable[[int], None] | None = None
+    dataset: Path, *, fast: bool = False, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> VerifyReport:
     """Check the dataset folder ``dataset``; the same report for any number of ``workers``.
 
     ``fast`` decodes no picture: it looks at the tables, at which files there are, and at both ends of every PNG.
-    ``progress`` is called with the number of pairs that a task has ended. Raises InputError where there is no manifest.
+    ``progress`` is called with the number of pairs that a task has ended, and of all. Raises InputError where there is
+    no manifest.
     """
     whole = records.kept_whole(dataset)
     rows, wrong = table.read(dataset / manifest.MANIFEST)
@@ -64,8 +65,11 @@ def verify(
     unfit = {one.line for one in findings if one.code in ("IM003", "IM004")}
     findings += pairs.strays(dataset, set(rows.frame["key"]))
     values = None if document is None else tuple(label.mask_value for label in document.labels)
-    for some in _pictures(_tasks(dataset, rows, values=values, fast=fast, unfit=unfit), workers, progress):
+    fit = sum(line not in unfit for line in rows.lines)
+    for ended, some in _pictures(_tasks(dataset, rows, values=values, fast=fast, unfit=unfit), workers):
         findings += some
+        if progress:
+            progress(ended, fit)
     patients = rows.frame["patient"]
     return VerifyReport(
         str(dataset), fast, len(rows.frame), patients[patients != ""].nunique(), whole, in_order(findings)
@@ -121,16 +125,12 @@ def _tasks(
         yield pairs.Task(dataset, values, fast, wanted)
 
 
-def _pictures(
-    tasks: Iterable[pairs.Task], workers: int, progress: Callable[[int], None] | None
-) -> Iterator[list[Finding]]:
+def _pictures(tasks: Iterable[pairs.Task], workers: int) -> Iterator[tuple[int, list[Finding]]]:
+    """How many pairs a task looked at, and what it found."""
     from imagemask import pool
 
     make = pool.in_process if workers == 1 else pool.processes
-    for ended, findings in pool.run(_ended, tasks, workers=workers, died=_died, make=make):
-        if progress:
-            progress(ended)
-        yield findings
+    return pool.run(_ended, tasks, workers=workers, died=_died, make=make)
 
 
 def _ended(task: pairs.Task) -> tuple[int, list[Finding]]:
