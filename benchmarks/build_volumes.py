@@ -71,13 +71,12 @@ def floor(raw: Path, built: Path, out: Path) -> None:
 
 def _take_in(path: Path, kept: set[int]) -> None:
     """Hash a file, and decompress it, or decode its pixels where its slice is written. Nothing is kept."""
-    import hashlib
-
     import numpy as np
     from isal import igzip
 
-    with path.open("rb") as file:
-        hashlib.file_digest(file, "sha256").hexdigest()
+    from imagemask import files
+
+    files.sha256(path)
     if path.suffix == ".gz":
         piece = bytearray(1 << 19)
         with igzip.open(path) as file:

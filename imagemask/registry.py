@@ -49,8 +49,9 @@ def names() -> list[str]:
     return sorted({*_built_in(), *_plug_ins()})
 
 
+@cache
 def load(name: str) -> Generator:
-    """The generator module called ``name``.
+    """The generator module called ``name``: the same from then on, for a worker asks for every case.
 
     Raises UsageError for a name that nobody registered, InputError for a module that cannot be imported, that breaks
     the protocol, or whose Options cannot become options of a command.
@@ -133,7 +134,7 @@ def _misfits(options: type[Options]) -> Iterator[str]:
 
 def _module(name: str) -> ModuleType:
     built_in = _built_in()
-    if name in built_in:  # first: a worker asks for every case, and plug-ins are looked up in every distribution
+    if name in built_in:  # first: plug-ins are looked up in every distribution
         return importlib.import_module(f"{BUILT_IN}.{built_in[name]}")
     plug_ins = _plug_ins()
     if name in plug_ins:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from imagemask import registry
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them what they start and interrupt.
@@ -27,6 +29,13 @@ settings.load_profile("imagemask")
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes stay out of the names of tests: compressed ones hold the time, and side by side names must be the same."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True)
+def _no_plug_in_outlives_its_test():
+    """What the registry has loaded it knows from then on."""
+    yield
+    registry.load.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,14 @@ def plug_in(tmp_path, monkeypatch):
     return register
 
 
+def test_a_plug_in_is_looked_up_once_and_not_for_every_case(plug_in, monkeypatch):
+    """In every distribution that is installed: milliseconds, as much as a picture takes."""
+    plug_in()
+    first = registry.load("moon")
+    monkeypatch.setattr(registry, "entry_points", lambda group: pytest.fail("looked up again"))
+    assert registry.load("moon") is first
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_a_built_in_generator_is_loaded_with_its_manifest(name):
     assert name == registry.load(name).SOURCE
