@@ -194,7 +194,7 @@ def side_by_side(scene: Scene, folder: Path, rounds: int) -> None:
     """Print the lines of one worker against two."""
     raw, out = folder / "raw", folder / "out"
     WRITERS[scene.source](raw, scene.images)
-    children = {str(number): ("crew", scene.source, raw, out, number, scene.asked) for number in (1, WORKERS)}
+    children = measure.crews(WORKERS, "crew", scene.source, raw, out, end=(scene.asked,))
     took = measure.in_turn(__file__, children, rounds=rounds, after=lambda: shutil.rmtree(out))
     print(scene.name)
     measure.print_crews(took, goal=SPEEDUP)
@@ -220,6 +220,6 @@ if __name__ == "__main__":
         case ["floor", source, raw, out, asked]:
             floor(source, Path(raw), Path(out), asked)
         case ["crew", source, raw, out, workers, asked]:
-            sides.crew(source, Path(raw), Path(out), int(workers), asked)
+            sides.crew(source, Path(raw), Path(out), workers, asked)
         case given:
             main(int(given[0]) if given else ROUNDS)

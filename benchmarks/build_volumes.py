@@ -124,7 +124,7 @@ def side_by_side(folder: Path, rounds: int) -> None:
     """Print the lines of one worker against two."""
     raw, out = folder / "raw", folder / "out"
     ct.lungs(raw, cases=CASES, scene=SMALL)
-    sides = {str(number): ("crew", raw, out, number) for number in (1, WORKERS)}
+    sides = measure.crews(WORKERS, "crew", raw, out)
     took = measure.in_turn(__file__, sides, rounds=rounds, after=lambda: shutil.rmtree(out))
     print(f"{CASES} cases of {SMALL.slices} slices, {SMALL.outlined} of them outlined")
     measure.print_crews(took, goal=SPEEDUP)
@@ -149,6 +149,6 @@ if __name__ == "__main__":
         case ["floor", raw, built, out]:
             floor(Path(raw), Path(built), Path(out))
         case ["crew", raw, out, workers]:
-            ours.crew(SMALL.source, Path(raw), Path(out), int(workers))
+            ours.crew(SMALL.source, Path(raw), Path(out), workers)
         case given:
             main(int(given[0]) if given else ROUNDS)

@@ -174,14 +174,21 @@ def machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}, Python {platform.python_version()}"
 
 
+def crews(workers: int, *begin: object, end: Sequence[object] = ()) -> dict[str, Sequence[object]]:
+    """The sides of one worker against several: one, several, and one as each of several is, without threads beside."""
+    return {number: (*begin, number, *end) for number in ("1", str(workers), f"1/{workers}")}
+
+
 def print_crews(took: Mapping[str, Sequence[Took]], *, goal: float) -> None:
-    """The lines of one worker against several: ``took`` by the number of workers, one first.
+    """The lines of one worker against several: ``took`` by the sides of ``crews``.
 
     ``cases`` are the seconds of the work, ``start`` those of starting the workers, ``idle`` the machine's idle share.
     """
-    (_, one), (workers, several) = took.items()
+    (_, one), (workers, several), (_, bare) = took.items()
     quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
     print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
     print(f"    {workers} workers {mid(several, 'cases'):7.3f} s, after {mid(several, 'start'):.2f} s to start them")
-    speed = ratio(each(one, "cases"), each(several, "cases"))
+    print(f"    1 worker  {mid(bare, 'cases'):7.3f} s without threads beside, as each of {workers} is")
+    speed, even = (ratio(each(side, "cases"), each(several, "cases")) for side in (one, bare))
     print(judged(f"speed of {workers} workers against one", speed, goal))
+    print(line("against one without threads beside", even))

@@ -71,8 +71,11 @@ def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
     measure.report(work)
 
 
-def crew(source: str, raw: Path, out: Path, workers: int, asked: str = "{}") -> None:
-    """Every case of a source by so many workers that are already there; how long they took to come is told apart."""
+def crew(source: str, raw: Path, out: Path, asked_for: str, asked: str = "{}") -> None:
+    """Every case of a source by workers that are already there; how long they took to come is told apart.
+
+    ``asked_for`` is their number, or "1/2": one, as each of two is.
+    """
     from functools import partial
 
     from imagemask import build as library
@@ -81,6 +84,8 @@ def crew(source: str, raw: Path, out: Path, workers: int, asked: str = "{}") -> 
     from imagemask.build.pairs import IMAGES, MASKS
 
     alone(source)
+    workers, of = (int(number) for number in (asked_for + "/" + asked_for).split("/")[:2])
+    pool.settle(of)
     job = as_asked(source, raw, out, asked)
     cases = library.discover(job)
     for folder in (IMAGES, MASKS, library.fragments.FOLDER):
