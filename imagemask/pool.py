@@ -102,12 +102,31 @@ class _Crew:
     workers = 1
 
 
-def beside(threads: int) -> Executor:
-    """For what need not wait its turn: so many threads, or none where every processor has its worker already.
+def beside() -> Executor:
+    """For what need not wait its turn: a thread, or none where every processor has its worker already.
 
     There a thread only takes from the others what it gives to one.
     """
-    return ThreadPoolExecutor(threads) if _Crew.workers < _processors() else InProcess()
+    return _Spare() if _Crew.workers < _processors() else InProcess()
+
+
+class _Spare(Executor):
+    """A thread that takes a call whenever it has none; else whoever asks runs it, at once, so that nothing piles up."""
+
+    def __init__(self) -> None:
+        self._thread, self._last = ThreadPoolExecutor(1), Future[Any]()
+        self._last.set_result(None)
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """The future of ``fn(*args, **kwargs)``, finished where the thread was busy. To be called by one thread."""
+        if not self._last.done():
+            return InProcess().submit(fn, *args, **kwargs)
+        self._last = future = self._thread.submit(fn, *args, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the thread."""
+        self._thread.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _die_with(sentinel: int) -> None:

@@ -38,7 +38,7 @@ def dead(task):
 
 def has_threads(_):
     """Whether what can wait is done beside a worker's own work."""
-    with pool.beside(2) as executor:
+    with pool.beside() as executor:
         return not isinstance(executor, pool.InProcess)
 
 

@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -645,7 +644,7 @@ def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(
 @pytest.fixture(params=["beside", "at once, as there is little of it", "at once, as every processor has its worker"])
 def hashing(request, monkeypatch):
     monkeypatch.setattr(pool, "_SMALL", 1 << 19 if "little" in request.param else 0)
-    monkeypatch.setattr(pool, "beside", pool.in_process if "every" in request.param else ThreadPoolExecutor)
+    monkeypatch.setattr(pool, "beside", pool.InProcess if "every" in request.param else pool._Spare)
 
 
 def test_a_file_that_cannot_be_hashed_is_quarantined(tmp_path, monkeypatch, hashing):

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -101,6 +102,31 @@ def test_workers_have_threads_beside_them_only_where_processors_are_to_spare(spa
 
 def test_a_process_that_is_no_worker_of_a_pool_is_one_beside_which_there_is_none():
     assert tasks.has_threads(None) == (pool.processors() > 1)
+
+
+def test_a_spare_thread_takes_a_call_whenever_it_has_none_and_whoever_asks_runs_the_others():
+    go, here = threading.Event(), threading.get_ident()
+    with pool._Spare() as beside:
+        for _ in range(3):
+            waiting = beside.submit(go.wait)
+            at_once = [beside.submit(threading.get_ident), beside.submit(fail_at_three, 3)]
+            assert [future.done() for future in at_once] == [True, True]
+            assert at_once[0].result() == here
+            with pytest.raises(ValueError, match="three"):
+                at_once[1].result()
+            assert not waiting.done()
+            go.set()
+            assert waiting.result()
+            assert beside.submit(threading.get_ident).result() != here
+            go.clear()
+
+
+def test_a_spare_thread_has_ended_what_it_was_given_when_it_is_left():
+    go, ended = threading.Event(), []
+    with pool._Spare() as beside:
+        beside.submit(lambda: ended.append(go.wait()))
+        go.set()
+    assert ended == [True]
 
 
 def test_what_is_done_beside_in_this_very_thread_keeps_its_error():

@@ -54,10 +54,9 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
     """
     earlier, rows = fragments.read(job.dataset, case.id), list[dict[str, Any]]()
     try:
-        with pool.beside(2) as beside:
+        with pool.beside() as beside:
             names, stamps = inputs(case, job.raw), _stamps(case)
-            # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others. Two
-            # threads, so that pairs do not wait, and their pixels pile up, behind the hash of a large file.
+            # Beside reading and writing: hashing, decompressing and encoding all leave the interpreter to others.
             hashing = pool.begin(beside, sum(size for size, _ in stamps), _hash, names)
             if earlier and _is_done(job, case, earlier, hashing.result):
                 return _done(earlier, resumed=True)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 IMAGES, MASKS = "images", "masks"
 _AT_ONCE = 2
 """Pairs handed over to be finished: one by one costs a hundredth of a build, and more fall out of the cache."""
-_MOST = 4
-"""Times that so many may wait to be finished: where masks are slower than images, their pixels would pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Writing:
         size = sum(pair.image.nbytes + pair.mask.nbytes for _, pair in self._waiting)
         self._due.append(pool.begin(self.beside, size, _finish, self.dataset, self._waiting))
         self._waiting = []
-        while self._due and (len(self._due) > _MOST or self._due[0].done()):
+        while self._due and self._due[0].done():
             self._take()
 
     def _take(self) -> None:
