@@ -10,7 +10,7 @@ work is timed, not its imports:
   to size by the same routine, encode them as PNG in the same way, and write them.
 
 A build and the floor have one OpenCV thread, as a worker of a pool has; the seeds have what they take. Processor time
-counts what a build's worker does in threads beside: with as many workers as cores, nothing is done beside.
+counts what a build's worker does in a thread beside: with as many workers as cores, nothing is done beside.
 What it printed is in docs/benchmarks.md.
 """
 
