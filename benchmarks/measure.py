@@ -175,8 +175,8 @@ def machine() -> str:
 
 
 def crews(workers: int, *begin: object, end: Sequence[object] = ()) -> dict[str, Sequence[object]]:
-    """The sides of one worker against several: one, several, and one as each of several is, without a thread beside."""
-    return {number: (*begin, number, *end) for number in ("1", str(workers), f"1/{workers}")}
+    """The sides of one worker against several: one, several, and one that has no thread beside."""
+    return {size: (*begin, size, *end) for size in ("1", str(workers), "alone")}
 
 
 def print_crews(took: Mapping[str, Sequence[Took]], *, goal: float) -> None:
@@ -188,7 +188,7 @@ def print_crews(took: Mapping[str, Sequence[Took]], *, goal: float) -> None:
     quiet = f"the machine {mid(one, 'idle'):.0%} idle (with two cores and nothing else running: 50%)"
     print(f"    1 worker  {mid(one, 'cases'):7.3f} s, {quiet}")
     print(f"    {workers} workers {mid(several, 'cases'):7.3f} s, after {mid(several, 'start'):.2f} s to start them")
-    print(f"    1 worker  {mid(bare, 'cases'):7.3f} s without a thread beside, as each of {workers} is")
+    print(f"    1 worker  {mid(bare, 'cases'):7.3f} s without a thread beside")
     speed, even = (ratio(each(side, "cases"), each(several, "cases")) for side in (one, bare))
     print(judged(f"speed of {workers} workers against one", speed, goal))
     print(line("against one without a thread beside", even))

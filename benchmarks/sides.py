@@ -71,10 +71,10 @@ def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
     measure.report(work)
 
 
-def crew(source: str, raw: Path, out: Path, asked_for: str, asked: str = "{}") -> None:
+def crew(source: str, raw: Path, out: Path, size: str, asked: str = "{}") -> None:
     """Every case of a source by workers that are already there; how long they took to come is told apart.
 
-    ``asked_for`` is their number, or "1/2": one, as each of two is.
+    ``size`` is their number; "alone": one, as each of as many as there are processors is.
     """
     from functools import partial
 
@@ -84,8 +84,8 @@ def crew(source: str, raw: Path, out: Path, asked_for: str, asked: str = "{}") -
     from imagemask.build.pairs import IMAGES, MASKS
 
     alone(source)
-    workers, of = (int(number) for number in (asked_for + "/" + asked_for).split("/")[:2])
-    pool.settle(of)
+    workers = 1 if size == "alone" else int(size)
+    pool.settle(pool.processors() if size == "alone" else workers)
     job = as_asked(source, raw, out, asked)
     cases = library.discover(job)
     for folder in (IMAGES, MASKS, library.fragments.FOLDER):

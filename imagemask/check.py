@@ -102,13 +102,16 @@ def check(
     options: Options | Mapping[str, Any] | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
+    looking: Callable[[Path], None] | None = None,
 ) -> CheckReport:
     """Look at ``raw`` as the generator ``name`` would, with ``options`` of its own: each case up to its first slice.
 
     ``raw`` is a folder or an archive. One that lies unpacked is checked as what it holds; one that does not is listed,
     and held against what its publisher says. Writes nothing. ``progress`` is called with the number of cases that were
-    opened, and of all that will be. Raises UsageError for a name that nobody registered, and for options that are wrong
-    or exclude one another, or that are missing where they alone tell what these files mean.
+    opened, and of all that will be, ``looking`` with the folder, before it is looked through for them.
+
+    Raises UsageError for a name that nobody registered, and for options that are wrong or exclude one another, or that
+    are missing where they alone tell what these files mean.
     """
     generator = registry.load(name)
     options = options if isinstance(options, Options) else from_options(generator.Options, options or {})
@@ -122,6 +125,8 @@ def check(
         if place.packed:
             return _still_packed(name, raw, place, around(packed=[path for path, _ in place.packed]))
         raw, notes = place.folder, place.notes
+        if looking:
+            looking(raw)
         if isinstance(generator, DescribesItself):
             source = generator.describe(source, raw, options)
         told = _marker(raw)

@@ -24,8 +24,8 @@ _ELSEWHERE = "Choose a folder that you can write to, or make this one writable"
 _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SAMPLE = 65536  # bytes that tell two pictures apart
 _PIECE = 3 << 18
-"""Bytes that are hashed at a time: a CT slice in one, so that a thread that hashes hundreds of them waits for the
-interpreter as seldom as can be; and still less than a processor's cache.
+"""Bytes that are hashed at a time: a CT slice in one, so that a thread that hashes hundreds of them seldom waits for
+the interpreter. A megabyte and more take longer: the first part has left the cache when it is hashed.
 """
 
 

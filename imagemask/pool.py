@@ -114,19 +114,24 @@ class _Spare(Executor):
     """A thread that takes a call whenever it has none; else whoever asks runs it, at once, so that nothing piles up."""
 
     def __init__(self) -> None:
-        self._thread, self._last = ThreadPoolExecutor(1), Future[Any]()
-        self._last.set_result(None)
+        self._thread: Executor | None = ThreadPoolExecutor(1)
+        self._last: Future[Any] | None = None
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """The future of ``fn(*args, **kwargs)``, finished where the thread was busy. To be called by one thread."""
-        if not self._last.done():
+        if self._thread is None or not (self._last is None or self._last.done()):
             return InProcess().submit(fn, *args, **kwargs)
-        self._last = future = self._thread.submit(fn, *args, **kwargs)
+        try:
+            self._last = future = self._thread.submit(fn, *args, **kwargs)
+        except RuntimeError:  # the machine has no thread to give, and nothing needs one
+            self._thread = None  # nor is it asked again: it would run what it was given now, too
+            return self.submit(fn, *args, **kwargs)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the thread."""
-        self._thread.shutdown(wait, cancel_futures=cancel_futures)
+        if self._thread is not None:
+            self._thread.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _die_with(sentinel: int) -> None:
@@ -146,7 +151,7 @@ def run(
 
     When a worker dies, everything that was in flight is run again, each alone in an executor of one; for a task that
     dies alone ``died(task)`` is yielded instead. An exception of ``call`` is raised here, after the tasks in hand.
-    Raises InputError where not even a worker without a task stays alive.
+    Raises InputError where not even a worker without a task stays alive, or where none can be started.
     """
     waiting = iter(tasks)
     with _remembering_ctrl_c() as look:
@@ -158,7 +163,8 @@ def run(
                     look()
                     yield result
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                with suppress(RuntimeError):  # it waits for a thread that could not be started, too
+                    pool.shutdown(wait=True, cancel_futures=True)
             if not lost:
                 return
             for task in lost:
@@ -213,6 +219,8 @@ def _drain(pool: Executor, call: Callable[[T], R], waiting: Iterator[T], *, wind
                     broken = True
                     lost.append(task)
                     break
+                except RuntimeError as error:  # no thread, to look after them
+                    raise _cannot_start(f": {error}") from error
         if not running:
             return
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -230,13 +238,17 @@ def _alone(call: Callable[[T], R], task: T, died: Callable[[T], R], make: Make) 
         try:
             pool.submit(os.getpid).result()
         except BrokenExecutor as error:
-            raise InputError(
-                "worker processes cannot start", remedy="Give --workers 1, which works in this process and says why"
-            ) from error
+            raise _cannot_start() from error
         try:
             return pool.submit(call, task).result()
         except BrokenExecutor:
             return died(task)
+
+
+def _cannot_start(why: str = "") -> InputError:
+    return InputError(
+        f"worker processes cannot start{why}", remedy="Give --workers 1, which works in this process and says why"
+    )
 
 
 def default_workers(bytes_per_worker: int) -> int:

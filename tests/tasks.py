@@ -36,7 +36,7 @@ def dead(task):
     return -task
 
 
-def has_threads(_):
+def has_a_thread(_):
     """Whether what can wait is done beside a worker's own work."""
     with pool.beside() as executor:
         return not isinstance(executor, pool.InProcess)

@@ -2,9 +2,12 @@
 
 import csv
 import errno
+import gc
 import json
 import os
 import shutil
+import threading
+import weakref
 from dataclasses import replace
 
 import cv2
@@ -19,7 +22,7 @@ from imagemask import build, files, images, manifest, pixels, pool, report, spli
 from imagemask.build import FORMAT, How, case, fragments, pairs
 from imagemask.build.estimate import estimate
 from imagemask.errors import CaseError, InputError, UsageError
-from imagemask.types import PHANTOM
+from imagemask.types import PHANTOM, Slice
 
 
 @pytest.fixture(autouse=True)
@@ -718,6 +721,54 @@ def test_pictures_that_cannot_be_removed_are_an_error_in_words(tmp_path, fake, m
     monkeypatch.setattr(fragments, "forget", lambda *_: None)
     with pytest.raises(InputError, match=r"b-0000\.png: cannot be written: Permission denied. Choose a folder"):
         case.run(job, found)
+
+
+def test_a_mask_is_written_while_the_next_slices_are_read(tmp_path, monkeypatch):
+    """Else nothing is gained by a thread: each write waits for a slice that is read after it was begun."""
+    later, write, waited, spare = threading.Event(), files.write_atomic, [], pool._Spare()
+
+    class Long(fakes.Fake):
+        def read(self, case, options):
+            spare._last.exception()  # the hash has ended, and the thread is free
+            for piece in super().read(case, options):
+                if piece.index == 4:
+                    later.set()
+                yield piece
+
+    def slowly(path, data, **how):
+        if path.parent.name == "masks" and path.name.endswith("-0000.png"):
+            waited.append(later.wait(30))
+        write(path, data, **how)
+
+    monkeypatch.setattr(pool, "_SMALL", 0)
+    monkeypatch.setattr(pool, "beside", lambda: spare)
+    monkeypatch.setattr(files, "write_atomic", slowly)
+    fakes.install(monkeypatch, Long())
+    fakes.run(fakes.raw_folder(tmp_path, names=("a",), slices=8), tmp_path / "out")
+    assert waited == [True]
+
+
+def test_a_case_that_fails_keeps_none_of_its_arrays(tmp_path, monkeypatch):
+    """Its error knows every frame that it went through, and a worker goes on to the next case."""
+    held = []
+
+    class Torn(fakes.Fake):
+        def read(self, case, options):
+            image = np.zeros((24, 20), np.uint8)
+            held.append(weakref.ref(image))
+            yield Slice(0, image, image, source=case.images[0])
+            raise CaseError("short_data", "the file ends here", remedy="Fetch it again")
+
+    fakes.install(monkeypatch, Torn())
+    job = fakes.job(fakes.raw_folder(tmp_path, names=("a",)), tmp_path / "out")
+    (found,) = build.discover(job)
+    files.make_folder(job.dataset / fragments.FOLDER)
+    gc.disable()
+    try:
+        assert case.run(job, found).outcome == "quarantined"
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5])

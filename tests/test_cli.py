@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Literal
@@ -360,6 +361,8 @@ def on_a_terminal(*words):
     command = [sys.executable, "-m", "imagemask", *map(str, words)]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=its, env=environment) as process:
+        too_long = threading.Timer(120, process.kill)
+        too_long.start()
         os.close(its)
         drawn = b""
         with contextlib.suppress(OSError):  # Linux' way to say that the other end is closed
@@ -367,6 +370,7 @@ def on_a_terminal(*words):
                 drawn += piece
         os.close(mine)
         printed = process.stdout.read().decode()
+        too_long.cancel()
     assert process.returncode == 0, drawn
     return drawn.decode(), printed
 

@@ -135,9 +135,10 @@ def test_a_folder_is_made_with_its_parents_and_may_be_there(tmp_path):
         files.make_folder(tmp_path / "file" / "b")
 
 
-@given(data=st.binary(max_size=10_000))
-def test_the_hash_is_that_of_the_bytes(data):
-    with tempfile.TemporaryDirectory() as folder:
+@given(data=st.binary(max_size=10_000), piece=st.integers(1, 10_001))
+def test_the_hash_is_that_of_the_bytes_in_whatever_pieces(data, piece):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_PIECE", piece)
         path = Path(folder) / "a"
         path.write_bytes(data)
         assert files.sha256(path) == hashlib.sha256(data).hexdigest()

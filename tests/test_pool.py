@@ -94,39 +94,74 @@ def test_a_worker_has_one_thread_of_opencv():
 
 
 @pytest.mark.parametrize("spare", [0, 1])
-def test_workers_have_threads_beside_them_only_where_processors_are_to_spare(spare):
+def test_workers_have_a_thread_beside_them_only_where_processors_are_to_spare(spare):
     workers = max(1, pool.processors() - spare)
     with pool.processes(workers) as executor:
-        assert executor.submit(tasks.has_threads, None).result() == (workers < pool.processors())
+        assert executor.submit(tasks.has_a_thread, None).result() == (workers < pool.processors())
 
 
 def test_a_process_that_is_no_worker_of_a_pool_is_one_beside_which_there_is_none():
-    assert tasks.has_threads(None) == (pool.processors() > 1)
+    assert tasks.has_a_thread(None) == (pool.processors() > 1)
+
+
+class Gate(threading.Event):
+    """Opens by itself when a test goes wrong: after 30 seconds, or when its block is left."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.set()
+
+    def wait(self):
+        return super().wait(30) and "opened"
 
 
 def test_a_spare_thread_takes_a_call_whenever_it_has_none_and_whoever_asks_runs_the_others():
-    go, here = threading.Event(), threading.get_ident()
-    with pool._Spare() as beside:
+    here = threading.get_ident()
+    with pool._Spare() as beside, Gate() as gate:
         for _ in range(3):
-            waiting = beside.submit(go.wait)
+            waiting = beside.submit(gate.wait)
+            assert not waiting.done()
             at_once = [beside.submit(threading.get_ident), beside.submit(fail_at_three, 3)]
             assert [future.done() for future in at_once] == [True, True]
             assert at_once[0].result() == here
             with pytest.raises(ValueError, match="three"):
                 at_once[1].result()
             assert not waiting.done()
-            go.set()
-            assert waiting.result()
+            gate.set()
+            assert waiting.result() == "opened"
             assert beside.submit(threading.get_ident).result() != here
-            go.clear()
+            gate.clear()
 
 
 def test_a_spare_thread_has_ended_what_it_was_given_when_it_is_left():
-    go, ended = threading.Event(), []
+    ended = []
+    with pool._Spare() as beside, Gate() as gate:
+        beside.submit(lambda: ended.append(gate.wait()))
+    assert ended == ["opened"]
+
+
+def test_where_the_machine_has_no_thread_to_give_each_call_is_run_once_by_whoever_asks(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    ran = []
     with pool._Spare() as beside:
-        beside.submit(lambda: ended.append(go.wait()))
-        go.set()
-    assert ended == [True]
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            assert beside.submit(ran.append, 1).done()
+        assert beside.submit(ran.append, 2).done()
+    assert ran == [1, 2]
+
+
+def test_workers_that_cannot_be_looked_after_are_an_error_in_words(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(InputError, match="worker processes cannot start: can't start new thread. Give --workers 1"):
+        list(pool.run(double, range(3), workers=2, died=dead))
 
 
 def test_what_is_done_beside_in_this_very_thread_keeps_its_error():

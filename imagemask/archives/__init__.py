@@ -109,7 +109,9 @@ def unpack_all(place: Place, how: How) -> tuple[str, ...]:
             "and a dry run unpacks nothing",
             remedy="Leave --dry-run out: a build begins by unpacking it beside itself",
         )
-    return (*place.notes, *(note for archive, known in place.packed for note in unpack(archive, known, how)))
+    told = (*place.notes, *(note for archive, known in place.packed for note in unpack(archive, known, how)))
+    how.ready(place.folder)
+    return told
 
 
 def contents(archive: Path, *, verified: bool) -> Plan:

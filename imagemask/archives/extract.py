@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,11 +29,15 @@ _MAGIC = {b"7z\xbc\xaf\x27\x1c": "7z", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How archives are unpacked. ``look_only``: not at all, a UsageError says what there would be to do."""
+    """How archives are unpacked. ``look_only``: not at all, a UsageError says what there would be to do.
+
+    ``ready`` is told the folder when nothing is left to unpack.
+    """
 
     allow_mismatch: bool = False
     look_only: bool = False
     progress: Progress = silent
+    ready: Callable[[Path], None] = silent
 
 
 def unpacked_folder(archive: Path) -> Path:

@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 _STAMP, _JOURNAL, _PART = "stamp.json", "journal.jsonl", "part"
 
 
-def silent(what: str, done: int, total: int) -> None:
+def silent(*_: object) -> None:
     """A Progress that says nothing."""
 
 

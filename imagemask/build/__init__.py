@@ -215,7 +215,7 @@ def _run_cases(job: Job, share: Sequence[Case], workers: int, how: How, progress
             todo.append(case)
     call = partial(one_case.run, job, fail_fast=how.fail_fast)
     make = how.executor or (pool.in_process if how.workers == 1 else pool.processes)
-    busy = min(workers, max(1, len(todo)))  # no more than can have something to do: what is idle is for threads
+    busy = min(workers, max(1, len(todo)))  # no more than can have something to do: what is idle is for a thread
     for done in pool.run(call, todo, workers=busy, died=partial(_died, job), make=make):
         ended.append(done)
         progress(done)

@@ -78,6 +78,7 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
         fragments.forget(job.dataset, case.id)
         pairs.remove(job.dataset, [*(earlier.rows if earlier else ()), *rows])
         fragment = fragments.quarantined(case, fault, raw=job.raw)
+        del fault  # its traceback knows this frame, and both would keep the case's arrays
     fragments.write(job.dataset, fragment)
     return _done(fragment)
 

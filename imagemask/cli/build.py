@@ -88,10 +88,14 @@ def _run(
 
     allowed = given.pop("allow_checksum_mismatch")
     bars = show.Bars()
-    unpacking = archives.How(allow_mismatch=allowed, look_only=dry_run, progress=bars.step)
-    places = {"raw": given.pop("raw"), "out": given.pop("out")}
-    show.looking(places["raw"] or Path("raw") / name)
+
+    def looking(at: Path) -> None:
+        bars.finish()
+        show.looking(at)
+
+    unpacking = archives.How(allow_mismatch=allowed, look_only=dry_run, progress=bars.step, ready=looking)
     try:
+        places = {"raw": given.pop("raw"), "out": given.pop("out")}
         job = library.prepare(name, **places, recipe=recipe, options=options, unpacking=unpacking)
     finally:
         bars.finish()

@@ -127,11 +127,9 @@ def _checking(name: str, fields: list[str]) -> Callable[..., None]:
         from imagemask import check as library
 
         options = {key: given[key] for key in fields}
-        place = raw or Path("raw") / name
-        show.looking(place)
         bar = show.Bar(f"check {name}")
         try:
-            report = library.check(name, place, options, progress=bar.count)
+            report = library.check(name, raw or Path("raw") / name, options, progress=bar.count, looking=show.looking)
         finally:
             bar.finish()
         if as_json:
