@@ -143,7 +143,7 @@ def test_a_spare_thread_has_ended_what_it_was_given_when_it_is_left():
 
 
 def test_where_the_machine_has_no_thread_to_give_each_call_is_run_once_by_whoever_asks(monkeypatch):
-    def refused(thread):
+    def refused(_):
         raise RuntimeError("can't start new thread")
 
     ran = []
@@ -155,13 +155,19 @@ def test_where_the_machine_has_no_thread_to_give_each_call_is_run_once_by_whoeve
     assert ran == [1, 2]
 
 
-def test_workers_that_cannot_be_looked_after_are_an_error_in_words(monkeypatch):
-    def refused(thread):
+class Unattended(Executor):
+    """As an executor of processes is where the thread that looks after them cannot be started."""
+
+    def submit(self, *_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refused)
+    def shutdown(self, **_):
+        raise RuntimeError("cannot join thread before it is started")
+
+
+def test_workers_that_cannot_be_looked_after_are_an_error_in_words():
     with pytest.raises(InputError, match="worker processes cannot start: can't start new thread. Give --workers 1"):
-        list(pool.run(double, range(3), workers=2, died=dead))
+        list(pool.run(double, range(3), workers=2, died=dead, make=lambda _: Unattended()))
 
 
 def test_what_is_done_beside_in_this_very_thread_keeps_its_error():
