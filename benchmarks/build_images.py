@@ -219,7 +219,7 @@ if __name__ == "__main__":
             seed(which, Path(raw), Path(out))
         case ["floor", source, raw, out, asked]:
             floor(source, Path(raw), Path(out), asked)
-        case ["crew", source, raw, out, workers, asked]:
-            sides.crew(source, Path(raw), Path(out), workers, asked)
+        case ["crew", source, raw, out, size, asked]:
+            sides.crew(source, Path(raw), Path(out), size, asked)
         case given:
             main(int(given[0]) if given else ROUNDS)

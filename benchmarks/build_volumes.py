@@ -148,7 +148,7 @@ if __name__ == "__main__":
             seed(source, Path(raw), Path(out))
         case ["floor", raw, built, out]:
             floor(Path(raw), Path(built), Path(out))
-        case ["crew", raw, out, workers]:
-            ours.crew(SMALL.source, Path(raw), Path(out), workers)
+        case ["crew", raw, out, size]:
+            ours.crew(SMALL.source, Path(raw), Path(out), size)
         case given:
             main(int(given[0]) if given else ROUNDS)

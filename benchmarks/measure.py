@@ -176,7 +176,7 @@ def machine() -> str:
 
 def crews(workers: int, *begin: object, end: Sequence[object] = ()) -> dict[str, Sequence[object]]:
     """The sides of one worker against several: one, several, and one that has no thread beside."""
-    return {size: (*begin, size, *end) for size in ("1", str(workers), "alone")}
+    return {size: (*begin, size, *end) for size in ("1", str(workers), "bare")}
 
 
 def print_crews(took: Mapping[str, Sequence[Took]], *, goal: float) -> None:

@@ -74,7 +74,7 @@ def build(source: str, raw: Path, out: Path, asked: str = "{}") -> None:
 def crew(source: str, raw: Path, out: Path, size: str, asked: str = "{}") -> None:
     """Every case of a source by workers that are already there; how long they took to come is told apart.
 
-    ``size`` is their number; "alone": one, as each of as many as there are processors is.
+    ``size`` is their number; "bare": one that has no thread beside, as where each processor has a worker.
     """
     from functools import partial
 
@@ -83,9 +83,9 @@ def crew(source: str, raw: Path, out: Path, size: str, asked: str = "{}") -> Non
     from imagemask.build import case as one_case
     from imagemask.build.pairs import IMAGES, MASKS
 
-    alone(source)
-    workers = 1 if size == "alone" else int(size)
-    pool.settle(pool.processors() if size == "alone" else workers)
+    imports(source)
+    workers = 1 if size == "bare" else int(size)
+    pool.settle(pool.processors() if size == "bare" else workers)
     job = as_asked(source, raw, out, asked)
     cases = library.discover(job)
     for folder in (IMAGES, MASKS, library.fragments.FOLDER):
