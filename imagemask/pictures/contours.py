@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -128,16 +129,17 @@ def fill(points: Points, shape: tuple[int, int]) -> Region:
     rows, columns = int(row.max()) + 1 - top, int(column.max()) + 1 - left
     # Everything left of a place on a line, as differences along the row, so that sums along it are coverage: 0 at the
     # end of each row, and the same from one place where it changes to the next.
-    place = (row - top)[:, None] * (columns + 1) + column - left
-    part, sign = x - column * _UNITS, np.array([-1, 1])
-    steps = np.stack([(part - _UNITS) * sign, -part * sign])
-    place, steps = _together(np.stack([place, place + 1]).ravel(), steps.ravel(), _UNITS.bit_length() + 1)
+    begin, end = (row - top) * (columns + 1) + column - left
+    enters, leaves = x - column * _UNITS
+    place = np.concatenate([begin, begin + 1, end, end + 1])
+    steps = np.concatenate([_UNITS - enters, enters, leaves - _UNITS, -leaves])
+    place, steps = _together(place, steps, _UNITS.bit_length() + 1)
     covered = np.cumsum(steps) >= _UNITS * len(_LINES) / 2
     ends = np.append(place[1:], rows * (columns + 1))
     mask = np.repeat(np.append(False, covered), np.append(place[0], ends - place))
     mask = mask.reshape(rows, columns + 1)[:, : min(columns, shape[1] - left)]
     crossed = bool(np.abs(winding).max() > 1 or winding.min() < 0 < winding.max())
-    return Region(mask, top, left, int((x[:, 1] - x[:, 0]).sum()) / (_UNITS * len(_LINES)), crossed)
+    return Region(mask, top, left, int((x[1] - x[0]).sum()) / (_UNITS * len(_LINES)), crossed)
 
 
 def draw(path: Path, shape: tuple[int, int]) -> tuple[Region | None, tuple[str, ...]]:
@@ -220,19 +222,27 @@ def _too_large(path: Path, what: str) -> CaseError:
 
 
 def _spans(points: Points, shape: tuple[int, int]) -> tuple[Indices, Indices, Indices]:
-    """Where lines run inside an outline: the line of each span, its two ends (m x 2), and how often it is wound around.
+    """Where lines run inside an outline: the line of each span, its two ends (2 x m), and how often it is wound around.
 
     Lines are counted from the top of the picture; ends are in units from its left edge, and within it.
     """
     right = int(shape[1]) * _UNITS
-    line, x, turn = _crossings(points, (np.arange(shape[0])[:, None] * _UNITS + _LINES).ravel())
+    line, x, turn = _crossings(points, _lines(int(shape[0])))
     np.clip(x, 0, right, out=x)
     width = right.bit_length()
     place, turn = _together((line << width) + x, turn, 2)
     line, x = place >> width, place & (1 << width) - 1
     winding = np.cumsum(turn)  # 0 at the end of each line, for the outline is closed
-    inside = (winding[:-1] != 0) & (x[:-1] < x[1:])
-    return line[:-1][inside], np.stack([x[:-1], x[1:]], axis=1)[inside], winding[:-1][inside]
+    inside = np.flatnonzero((winding[:-1] != 0) & (x[:-1] < x[1:]))
+    return line[inside], np.stack([x[inside], x[inside + 1]]), winding[inside]
+
+
+@lru_cache(maxsize=4)
+def _lines(height: int) -> Indices:
+    """The y of every line in a picture of so many rows."""
+    lines: Indices = (np.arange(height)[:, None] * _UNITS + _LINES).ravel()
+    lines.flags.writeable = False  # whoever asks again gets the same array
+    return lines
 
 
 def _together(place: Indices, value: Indices, bits: int) -> tuple[Indices, Indices]:
@@ -248,9 +258,8 @@ def _crossings(points: Points, lines: Indices) -> tuple[Indices, Indices, Indice
     ends = np.sort(np.stack([start[:, 1], start[:, 1] + run[:, 1]]), axis=0)
     first, last = np.searchsorted(lines, ends)  # an edge crosses a line at its upper end, but none at its lower end
     count = last - first
-    edge = np.repeat(np.arange(len(count)), count)
-    line = np.arange(len(edge)) + np.repeat(first - np.cumsum(count) + count, count)
-    (x, y), (dx, dy) = start[edge].T, run[edge].T
+    x, y, dx, dy, line = (np.repeat(one, count) for one in (*start.T, *run.T, first - np.cumsum(count) + count))
+    line += np.arange(len(line))
     ahead = 2 * (lines[line] - y) * dx
     return line, x + (ahead + dy) // (2 * dy), np.sign(dy)
 
