@@ -1,6 +1,7 @@
 """JPEGs: what is whole, and that they are read as Pillow reads them, by whatever decoder."""
 
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -63,7 +64,7 @@ def test_opencv_decodes_what_is_whole_to_what_pillow_makes_of_it(tmp_path, decod
     path = tmp_path / "a.jpg"
     for side in (slice(None), slice(1, None), slice(8)):
         data = encoded(pixels[side, side], **options)
-        assert jpeg.is_whole(data)
+        assert jpeg.check(data)
         for more in (b"", b"\0\0 what a camera adds"):
             path.write_bytes(data + more)
             np.testing.assert_array_equal(images.read(path).pixels, by_pillow(data))
@@ -73,18 +74,56 @@ def test_opencv_decodes_what_is_whole_to_what_pillow_makes_of_it(tmp_path, decod
 @pytest.mark.parametrize("options", WRITTEN.values(), ids=WRITTEN)
 def test_what_is_cut_short_is_not_whole(options):
     data = encoded(**options)
-    assert not any(jpeg.is_whole(data[:kept]) for kept in range(len(data) - 1))
+    assert not any(jpeg.check(data[:kept]) for kept in range(len(data) - 1))
+
+
+def test_of_a_plain_jpeg_pillow_is_not_asked(tmp_path, monkeypatch):
+    asked = []
+    really = Image.open
+    monkeypatch.setattr(Image, "open", lambda *a, **b: asked.append(a) or really(*a, **b))
+    path = tmp_path / "a.jpg"
+    plain = {name for name in WRITTEN if name not in ("progressive", "a thumbnail")}
+    for name, options in WRITTEN.items():
+        for pixels in (NOISE, NOISE[..., 0]):
+            path.write_bytes(encoded(pixels, **options))
+            found = images.read(path)
+            assert (found.kind, found.mode) == ("JPEG", "L" if pixels.ndim == 2 else "RGB")
+            assert (found.orientation, found.frames) == (1, 1)
+            assert bool(asked) == (name not in plain)
+            asked.clear()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_says_how_it_is_to_be_turned_is_not_plain(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(exif=exif.tobytes()))
+    assert images.read(path).orientation == orientation
+
+
+@pytest.mark.parametrize("size", [(0xFFFF, 0xFFFF), (0, 83), (61, 0)], ids=["huge", "no rows", "no columns"])
+def test_a_size_that_cannot_be_is_refused_before_anything_is_decoded(tmp_path, decoded, size):
+    data = encoded()
+    place = data.index(b"\xff\xc0") + 5
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:place] + struct.pack(">HH", *size) + data[place + 4 :])
+    with pytest.raises(CaseError) as refused:
+        images.read(path)
+    assert refused.value.code == ("image_bomb" if all(size) else "damaged_image")
+    assert refused.value.file == path
+    assert not decoded
 
 
 def test_a_marker_may_have_filling_before_it():
     data = encoded()
     start = data.index(b"\xff\xdb")
-    assert jpeg.is_whole(data[:start] + b"\xff\xff" + data[start:-2] + b"\xff\xff" + data[-2:])
+    assert jpeg.check(data[:start] + b"\xff\xff" + data[start:-2] + b"\xff\xff" + data[-2:])
 
 
 @given(st.binary(max_size=60))
 def test_rubbish_is_not_whole_and_ends(rubbish):
-    assert not jpeg.is_whole(jpeg.SIGNATURE + rubbish.replace(b"\xda", b""))
+    assert jpeg.check(jpeg.SIGNATURE + rubbish.replace(b"\xda", b"")) is None
 
 
 @pytest.mark.parametrize("adobe", [True, False])

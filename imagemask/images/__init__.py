@@ -11,7 +11,7 @@ import errno
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ __all__ = [
     "is_jpeg",
     "outlined",
     "read",
+    "read_as_mask",
     "read_image",
     "read_mask",
     "read_png",
@@ -94,6 +95,11 @@ def read_image(path: Path, *, like: tuple[int, int] | None = None) -> NDArray[np
 
 
 def read_mask(path: Path) -> NDArray[np.integer[Any]]:
+    """The pixels of ``read_as_mask``, HxW. Raises CaseError as that does."""
+    return read_as_mask(path).pixels
+
+
+def read_as_mask(path: Path) -> Picture:
     """The mask at ``path``, HxW, as stored: palette indices, 0/1 for one bit a pixel, labels of any integer type.
 
     Three equal channels become one, an alpha channel that hides nothing is dropped, the EXIF orientation is ignored.
@@ -108,7 +114,7 @@ def read_mask(path: Path) -> NDArray[np.integer[Any]]:
         if found.kind != "JPEG" and bool((pixels != one[..., np.newaxis]).any()):
             raise CaseError("colour_mask", f"{path.name}: the mask has colours", file=path, remedy="Save class numbers")
         pixels = one
-    return _whole(pixels, path) if pixels.dtype.kind == "f" else pixels
+    return replace(found, pixels=_whole(pixels, path) if pixels.dtype.kind == "f" else pixels)
 
 
 def is_jpeg(path: Path) -> bool:
@@ -222,15 +228,17 @@ def _kind(path: Path, stream: BufferedReader) -> str:
 def _read(path: Path, *, indices: bool) -> Picture:
     """The picture at ``path``, without alpha. ``indices`` leaves palettes alone."""
     with _reading(path) as stream:
-        kind, depth = _kind(path, stream), 8
+        kind, plain, depth, whole = _kind(path, stream), None, 8, False
         with _explained(path):
-            if kind == "PNG":  # mostly plain, and then Pillow need not look at it
+            if kind == "PNG":
                 plain, depth = decoding.plain_png(decoding.all_of(stream))
-                if plain is not None:
-                    return Picture(plain, kind, "L" if plain.ndim == 2 else "RGB")
+            elif kind == "JPEG":
+                plain, whole = decoding.plain_jpeg(decoding.all_of(stream))
+            if plain is not None:  # as mostly, and then Pillow need not look at it
+                return Picture(plain, kind, "L" if plain.ndim == 2 else "RGB")
             with _header(stream, kind) as picture:
                 mode, frames = str(picture.mode), None if kind == "TIFF" else _frames(picture)
-                stored, turn = decoding.samples(File(picture, kind, stream, depth), indices=indices)
+                stored, turn = decoding.samples(File(picture, kind, stream, depth, whole), indices=indices)
                 return Picture(_opaque(stored, path), kind, mode, turn, frames)
 
 

@@ -38,6 +38,8 @@ class File:
     stream: BufferedReader
     depth: int = 8
     """The bits of a PNG's sample."""
+    whole: bool = False
+    """Whether a JPEG goes on to its end."""
 
 
 def all_of(stream: BufferedReader) -> bytes:
@@ -65,8 +67,10 @@ def samples(file: File, *, indices: bool) -> tuple[NDArray[Any], int]:
     turn = _orientation(picture)
     if kind == "BMP" and (rows := _rows(file)) is not None:
         return rows, turn
-    if kind == "JPEG" and (plain := _plain_jpeg(file)) is not None:
-        return plain, turn
+    if file.whole and picture.mode in ("L", "RGB"):
+        whole = by_opencv(all_of(file.stream), colours=picture.mode == "RGB")
+        if whole is not None:
+            return whole, turn
     pixels = _deep(all_of(file.stream)) if depth > 8 else _of_mode(picture, indices=indices)
     if indices and picture.mode == "L" and depth < 8:
         pixels = pixels // (255 // (2**depth - 1))  # Pillow stretches 1, 2 and 4 bits to 0..255
@@ -88,16 +92,17 @@ def plain_png(data: bytes) -> tuple[NDArray[Any] | None, int]:
     return pixels, found.depth
 
 
-def _plain_jpeg(file: File) -> NDArray[Any] | None:
-    """The pixels of a whole JPEG in grey or in three colours, else None: OpenCV fills up what is missing.
+def plain_jpeg(data: bytes) -> tuple[NDArray[Any] | None, bool]:
+    """The pixels of a plain JPEG, else None; and whether it is whole, for OpenCV fills up what is missing.
 
     Both libraries have the same decoder; Pillow takes twice as long to pass its pixels on. Of codes that make no sense
     the decoder in OpenCV writes a line to the standard error stream, and goes on, as that in Pillow does in silence.
     """
-    mode = file.picture.mode
-    if mode not in ("L", "RGB") or not jpeg.is_whole(data := all_of(file.stream)):
-        return None
-    return by_opencv(data, colours=mode == "RGB")
+    found = jpeg.check(data)
+    if found is None or not found.plain:
+        return None, found is not None
+    require_size(*found.size)
+    return by_opencv(data, colours=not found.grey), True
 
 
 def _rows(file: File) -> NDArray[Any] | None:
