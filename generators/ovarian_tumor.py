@@ -112,7 +112,7 @@ def read(case: Case, options: Options) -> Iterator[Slice]:
     flags = {
         "class_conflict": bool(case.category and classes) and case.category not in {NAMES[one] for one in classes},
         "second_binary": next(iter(found)) == "_binary_binary",
-        "empty_label": not mask.any(),
+        "empty_label": not mask.max(),
     }
     if options.normal != "keep" and (classes == {NORMAL} or (not classes and case.category == NAMES[NORMAL])):
         mask = mask * 0

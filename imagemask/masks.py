@@ -28,8 +28,7 @@ def exact(path: Path, declared: Collection[int]) -> Read:
 
     Raises CaseError ``label_values`` for others, with the histogram, ``jpeg_mask``, and as ``images.read_mask`` does.
     """
-    refuse_jpeg(path)
-    mask = images.read_mask(path)
+    mask = _lossless(path)
     if not np.isin(mask, (0, *declared)).all():
         known = ", ".join(map(str, (0, *sorted(declared))))
         raise CaseError(
@@ -48,7 +47,6 @@ def binary(path: Path, value: int) -> Read:
     ``background_value`` (not 0), ``mask_full`` (nothing but foreground). Raises CaseError ``jpeg_mask`` for a JPEG,
     whose edges blur into every value, and ``label_values`` for a third value, both with the histogram.
     """
-    refuse_jpeg(path)
     foreground, low, high = _halves(path)
     odd = {
         "foreground_value": high not in _USUAL,
@@ -68,7 +66,7 @@ def refuse_mixed(raw: Path, paths: Iterable[Path]) -> None:
     seen: dict[str, dict[int, list[Path]]] = {"foreground": {}, "background": {}}
     for path in paths:
         try:
-            low, high = (0, 0) if images.is_jpeg(path) else _halves(path)[1:]
+            _, low, high = _halves(path)
         except (CaseError, OSError):
             continue
         if high:
@@ -92,8 +90,7 @@ def zero_or_one(path: Path) -> Read:
     ``mask_full`` says that there is nothing but foreground. Raises CaseError ``label_values`` for any other value, and
     ``jpeg_mask``, both with the histogram, and as ``images.read_mask`` does.
     """
-    refuse_jpeg(path, remedy="Fetch the mask as it was published, without loss (PNG)")
-    mask = images.read_mask(path)
+    mask = _lossless(path, remedy="Fetch the mask as it was published, without loss (PNG)")
     high, background = int(mask.max()), mask == 0
     if high not in (0, *_USUAL) or not (background | (mask == high)).all():
         raise CaseError(
@@ -218,16 +215,24 @@ def histogram(mask: NDArray[Any]) -> str:
     return f"{len(values)} value{'s' * (len(values) > 1)}, pixels by value {pixels}"
 
 
+def _lossless(path: Path, *, remedy: str = _THRESHOLD) -> NDArray[np.integer[Any]]:
+    """``images.read_mask`` of what is no JPEG. Raises CaseError as ``refuse_jpeg`` does."""
+    picture = images.read_as_mask(path)
+    if picture.kind == "JPEG":
+        refuse_jpeg(path, remedy=remedy)
+    return picture.pixels
+
+
 def _halves(path: Path) -> tuple[NDArray[np.bool_], int, int]:
     """Where a mask of two values at most holds the larger, none where that is 0; the smaller and the larger value.
 
-    Raises CaseError ``label_values`` for a third value, and as ``images.read_mask`` does.
+    Raises CaseError ``label_values`` for a third value, ``jpeg_mask``, and as ``images.read_mask`` does.
     """
-    mask = images.read_mask(path)
+    mask = _lossless(path)
     low, high = int(mask.min()), int(mask.max())
     foreground = mask == high
-    above = np.count_nonzero(mask != low if low else mask)  # to count is several times as fast as to ask for all()
-    if above > np.count_nonzero(foreground):
+    # To count is several times as fast as to ask for all(), and between 0 and 1 there is no third.
+    if high - low > 1 and np.count_nonzero(mask != low if low else mask) > np.count_nonzero(foreground):
         raise CaseError(
             "label_values",
             f"{path.name} holds more than two values: {histogram(mask)}",
@@ -259,6 +264,6 @@ def _grey(path: Path) -> NDArray[np.integer[Any]]:
 
 
 def _filled(foreground: NDArray[np.bool_], value: int) -> NDArray[np.integer[Any]]:
-    kind = np.uint8 if value < 256 else np.uint16
-    filled: NDArray[np.integer[Any]] = foreground.view(np.uint8) * kind(value)
-    return filled
+    """``value`` where ``foreground`` holds, of which the memory is used."""
+    filled = foreground.view(np.uint8)
+    return np.multiply(filled, np.uint8(value), out=filled) if value < 256 else filled * np.uint16(value)

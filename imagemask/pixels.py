@@ -42,6 +42,7 @@ _TABLE = 1 << 16
 _STAGE = "pixels"
 
 
+@functools.lru_cache(maxsize=8)
 def parse_window(text: str) -> tuple[float, float]:
     """A preset's name, or ``LO:HI`` in source units, as (lo, hi). Raises UsageError for anything else."""
     if text in PRESETS:
@@ -100,13 +101,14 @@ def window(pair: Slice, windows: Sequence[tuple[float, float]]) -> Slice:
 def labels(pair: Slice, values: Mapping[int, str]) -> Slice:
     """``pair`` with its source labels as class ids, uint8: 0 the background, 1..K by ascending source value.
 
-    ``values`` are the declared foreground values and their names. Raises CaseError where the mask holds another.
+    ``values`` are the declared foreground values and their names. A mask of class ids may be handed through as it is.
+    Raises CaseError where the mask holds another value.
     """
     mask = pair.mask
     declared = sorted(values)
     most = len(declared)
     if most and declared == list(range(1, most + 1)) and mask.dtype == np.uint8:
-        ids = _copied(mask)  # class ids already? The generator may use its array again
+        ids = _contiguous(mask)  # class ids already?
         if ids.max(initial=0) <= most:
             return dataclasses.replace(pair, mask=ids)
     classes: NDArray[np.uint8] = (mask == declared[0]).view(np.uint8)
@@ -256,10 +258,11 @@ def _straight(array: NDArray[Any]) -> tuple[NDArray[Any], _Lie | None]:
     return view[:: -1 if up else 1, :: -1 if left else 1], lie if lie != _Lie(False, None) else None
 
 
-def _copied(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """A C-contiguous copy of 8 bits."""
+def _contiguous(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` itself, or a copy of it, C-contiguous."""
     straight, lie = _straight(array)
-    return lie.undone(np.ascontiguousarray(straight)) if lie else array.copy()
+    whole = np.ascontiguousarray(straight)
+    return lie.undone(whole) if lie else whole
 
 
 def _through(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

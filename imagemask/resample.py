@@ -113,8 +113,8 @@ def _where(mask: Labels, value: int) -> Bytes:
 
 def _foreground(mask: Labels) -> list[int]:
     """The values in ``mask`` other than 0, ascending."""
-    low, high = int(mask.min()), int(mask.max())
-    if low == 0 and high <= 1:
+    high = int(mask.max())
+    if high <= 1 and (mask.dtype.kind == "u" or mask.min() == 0):
         return [1] if high else []
     if mask.dtype == np.uint8:
         return [int(value) for value in np.flatnonzero(np.bincount(mask.ravel())) if value]

@@ -111,11 +111,10 @@ def test_an_opencv_that_looks_up_no_16_bits_gives_the_same_bytes(monkeypatch):
         *(lambda a: np.flipud(a.T), lambda a: np.fliplr(a.T), lambda a: a.T[::-1, ::-1]),
     ],
 )
-def test_labels_that_are_class_ids_are_copied_whichever_way_they_lie(turned):
+def test_labels_that_are_class_ids_come_out_straight_whichever_way_they_lie(turned):
     mask = turned(np.arange(24, dtype=np.uint8).reshape(4, 6) % 3)
     ids = pixels.labels(pair(np.zeros(mask.shape, np.uint8), mask), {1: "a", 2: "b"}).mask
     assert ids.flags.c_contiguous
-    assert not np.shares_memory(ids, mask)
     np.testing.assert_array_equal(ids, mask)
 
 
@@ -231,13 +230,6 @@ def test_labels_are_numbered_by_source_value_and_written_by_the_manifests_rule(k
 def test_one_class_is_written_as_255():
     classes = np.array([[0, 1]], np.uint8)
     assert pixels.to_mask(classes, {7: 255}).tolist() == [[0, 255]]
-
-
-def test_labels_are_no_view_of_the_generators_array():
-    mask = np.array([[0, 1], [2, 0]], np.uint8)
-    classes = pixels.labels(pair(np.zeros((2, 2)), mask), {1: "a", 2: "b"}).mask
-    mask[:] = 0
-    assert classes.tolist() == [[0, 1], [2, 0]]
 
 
 def test_bool_masks_are_labels():

@@ -8,7 +8,7 @@ dataset holds the slice, the pixels must be the very same: a raw folder that cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,8 @@ class _Reader:
         made = pixels.window(pixels.labels(piece, self.names), self.windows)
         if self.recipe.size is not None:
             made, _ = pixels.fit(made, self.recipe.size, stretch=self.recipe.stretch, background=self.background)
-        return made
+        # Slices wait for the network, and the generator may use its arrays again.
+        return replace(made, image=np.array(made.image), mask=np.array(made.mask))
 
     def _digest(self, made: Slice) -> str:
         image = np.ascontiguousarray(made.image, dtype=np.uint8)

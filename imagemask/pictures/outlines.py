@@ -176,6 +176,8 @@ def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path]
     ``annotation_unreadable`` that one cannot be read, which does no harm to the first. Raises CaseError where the first
     cannot be read.
     """
+    import numpy as np
+
     read: dict[str, NDArray[np.integer[Any]]] = {}
     first, *others = found
     path, twins = one_of(found[first])
@@ -191,7 +193,8 @@ def read_masks(found: Mapping[str, Sequence[Path]], reader: Callable[[str, Path]
             flags.append("annotation_unreadable")
             continue
         read[kind] = other
-        if other.shape != mask.shape or bool(((other > 0) != inside).any()):
+        its = other > 0
+        if its.shape != inside.shape or np.not_equal(its, inside, out=its).any():
             flags.append("masks_differ")
     return Outlined(path, read, tuple(dict.fromkeys(flags)))
 
