@@ -98,7 +98,7 @@ def prepare(
     notes = tuple(note for note in source.notes if note not in published.notes)
     if (raw / PHANTOM).is_file():  # what is made of it must not pass for the real source
         source = source.model_copy(update={"notes": (_SYNTHETIC, *source.notes)})
-    return Job(raw, dataset, source, resolved, (*told, *notes))
+    return Job(raw, dataset, source, resolved, fragments.plan_key(resolved, source), (*told, *notes))
 
 
 def _locate(name: str, raw: Path | None, generator: Generator, options: Options) -> archives.Place:

@@ -25,13 +25,15 @@ _LONGEST_KEY = 200  # bytes: a file system takes 255, and a temporary name is lo
 class Job:
     """A build, resolved: what is written (``recipe``, ``source``), from where and to where.
 
-    ``notes`` is what the generator says of this very folder beyond its source manifest (``folder``: what it guessed).
+    ``plan_key`` is that of the fragments: what their keys have in common. ``notes`` is what the generator says of this
+    very folder beyond its source manifest (``folder``: what it guessed).
     """
 
     raw: Path
     dataset: Path
     source: Source
     recipe: Recipe
+    plan_key: str
     notes: tuple[str, ...] = ()
 
 
@@ -114,7 +116,7 @@ def _sealed(
 
 
 def _key(job: Job, case: Case, hashes: Mapping[str, str]) -> str:
-    return fragments.key(fragments.plan_key(job.recipe, job.source), case, hashes)
+    return fragments.key(job.plan_key, case, hashes)
 
 
 def _fault(case: Case, error: Exception) -> CaseError:
