@@ -644,17 +644,21 @@ def test_so_long_a_name_that_nothing_can_be_noted_under_it_is_an_error_in_words(
         case.run(job, replace(found, id="b" * length))
 
 
+PAIR = 2 * 24 * 20  # bytes
+
+
 @pytest.fixture(
     params=[
         "beside, each pair by itself",
         "beside, three pairs at a time",
-        "at once, as there is little of it",
+        "at the end, as there is little of it",
         "at once, as every processor has its worker",
     ]
 )
 def hashing(request, monkeypatch):
-    monkeypatch.setattr(pairs, "_AT_ONCE", 3 * 2 * 24 * 20 if "three" in request.param else 1)
-    monkeypatch.setattr(pool, "_SMALL", 1 << 19 if "little" in request.param else 0)
+    little = "little" in request.param
+    monkeypatch.setattr(pairs, "_AT_ONCE", 1 << 21 if little else 3 * PAIR if "three" in request.param else 1)
+    monkeypatch.setattr(pool, "_SMALL", 1 << 19 if little else 0)
     monkeypatch.setattr(pool, "beside", pool.InProcess if "every" in request.param else pool._Spare)
 
 
@@ -688,10 +692,35 @@ def test_of_a_case_that_fails_at_its_last_slice_nothing_is_left(tmp_path, monkey
     assert left == sorted(f"{case}-{index:04d}.png" for case in "ac" for index in range(slices) for _ in range(2))
 
 
+@pytest.mark.parametrize(
+    ("beside", "at_once", "handed_over"),
+    [
+        (pool._Spare, 3 * PAIR, [3, 3, 1]),
+        (pool._Spare, 3 * PAIR + 1, [4, 3]),
+        (pool._Spare, 3 * PAIR - 1, [3, 3, 1]),
+        (pool._Spare, 1 << 21, [7]),
+        (pool.InProcess, 1 << 21, [1] * 7 + [0]),
+    ],
+)
+def test_pairs_are_handed_over_by_their_bytes(tmp_path, monkeypatch, beside, at_once, handed_over):
+    counts, finish = [], pairs._finish
+    monkeypatch.setattr(pairs, "_finish", lambda dataset, given: counts.append(len(given)) or finish(dataset, given))
+    monkeypatch.setattr(pairs, "_AT_ONCE", at_once)
+    monkeypatch.setattr(pool, "beside", beside)
+    fakes.run(fakes.raw_folder(tmp_path, names=("a",), slices=7), tmp_path / "out")
+    assert sorted(counts) == sorted(handed_over)
+
+
+def test_four_ct_slices_are_handed_over_at_a_time():
+    assert pairs._AT_ONCE == 4 * 2 * 512 * 512
+
+
 @pytest.mark.parametrize("lack", [InputError("masks/b-0000.png: No space left", remedy="Make room"), MemoryError()])
 @pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("at_once", [PAIR, 3 * PAIR])
+@pytest.mark.parametrize("beside", [pool._Spare, pool.InProcess])
 def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wrong(
-    tmp_path, monkeypatch, hashing, lack, torn
+    tmp_path, monkeypatch, lack, torn, at_once, beside
 ):
     class Long(fakes.Fake):
         def read(self, case, options):
@@ -708,11 +737,24 @@ def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wron
 
     read, write = [], files.write_atomic
     monkeypatch.setattr(files, "write_atomic", full)
+    monkeypatch.setattr(pairs, "_AT_ONCE", at_once)
+    monkeypatch.setattr(pool, "beside", beside)
     fakes.install(monkeypatch, Long())
     with pytest.raises(InputError, match=r"b-0000\.png: No space left|b: out of memory"):
         fakes.run(fakes.raw_folder(tmp_path, slices=60), tmp_path / "out")
     assert read.count("b") <= 20
     assert not fragments.path_of(tmp_path / "out", "b").exists()
+
+
+def test_a_case_s_key_has_what_all_cases_share(tmp_path, monkeypatch):
+    raw = fakes.raw_folder(tmp_path)
+    job = fakes.job(raw, tmp_path / "out")
+    assert job.plan_key == fragments.plan_key(job.recipe, job.source)
+    assert job.plan_key != fakes.job(raw, tmp_path / "out", keep_empty=True).plan_key
+    fakes.run(raw, tmp_path / "out")
+    (one, *_) = build.discover(job)
+    assert case.is_done(job, one)
+    assert not case.is_done(replace(job, plan_key="another"), one)
 
 
 def test_pictures_that_cannot_be_removed_are_an_error_in_words(tmp_path, fake, monkeypatch):
