@@ -66,7 +66,7 @@ def refuse_mixed(raw: Path, paths: Iterable[Path]) -> None:
     seen: dict[str, dict[int, list[Path]]] = {"foreground": {}, "background": {}}
     for path in paths:
         try:
-            _, low, high = _halves(path)
+            low, high = (0, 0) if images.is_jpeg(path) else _halves(path)[1:]
         except (CaseError, OSError):
             continue
         if high:
@@ -185,8 +185,13 @@ def like_its_mask(
 def refuse_jpeg(path: Path, *, remedy: str = _THRESHOLD) -> None:
     """Raise CaseError ``jpeg_mask``, with the histogram that shows why, where a mask is a JPEG."""
     if images.is_jpeg(path):
-        reason = f"{path.name} is a JPEG, which blurs a mask's edges: {histogram(_grey(path))}"
-        raise CaseError("jpeg_mask", reason, file=path, remedy=remedy)
+        raise jpeg_mask(path, _grey(path), remedy=remedy)
+
+
+def jpeg_mask(path: Path, pixels: NDArray[Any], *, remedy: str = _THRESHOLD) -> CaseError:
+    """The error of a mask that is a JPEG, with the histogram of its ``pixels``, HxW, that shows why."""
+    reason = f"{path.name} is a JPEG, which blurs a mask's edges: {histogram(pixels)}"
+    return CaseError("jpeg_mask", reason, file=path, remedy=remedy)
 
 
 def refuse_all_jpeg(paths: Sequence[Path]) -> None:
@@ -219,7 +224,7 @@ def _lossless(path: Path, *, remedy: str = _THRESHOLD) -> NDArray[np.integer[Any
     """``images.read_mask`` of what is no JPEG. Raises CaseError as ``refuse_jpeg`` does."""
     picture = images.read_as_mask(path)
     if picture.kind == "JPEG":
-        refuse_jpeg(path, remedy=remedy)
+        raise jpeg_mask(path, picture.pixels, remedy=remedy)
     return picture.pixels
 
 

@@ -14,6 +14,7 @@ from imagemask import manifest, registry
 from imagemask.errors import InputError
 from imagemask.learn import held_out, whole
 from imagemask.learn.whole import Volume, score
+from imagemask.types import Case, Options, Recipe, Slice
 
 SOURCE = "lung-tumor"
 
@@ -174,6 +175,24 @@ def test_a_reader_may_use_its_arrays_again(lung, monkeypatch):
     found = scored(lung, Oracle(lung[2]))
     assert not found.failures
     assert [one.dice for one in found.volumes] == [1.0] * len(found.volumes)
+
+
+def test_a_reader_of_pictures_may_do_so_too(tmp_path):
+    """There no window makes new pixels."""
+
+    class Thrifty:
+        def read(self, case, options):
+            image, mask = np.zeros((2, 8, 8), np.uint8)
+            for index in range(3):
+                image[:], mask[:] = index, index % 2
+                yield Slice(index, image, mask)
+
+    home, _ = pictures(tmp_path)
+    held = held_out.of_run(run_of(home, tmp_path / "runs" / "1"), "test")
+    reader = whole._Reader(held, Thrifty(), Options(), Recipe.model_validate(dict(held.run.record.recipe)))
+    case = Case("x", "", (tmp_path / "x.png",), (), 0)
+    found = [(int(one.image.max()), int(one.mask.max())) for one in list(reader.slices(case))]
+    assert found == [(0, 0), (1, 1), (2, 0)]
 
 
 def test_whatever_a_reader_raises_is_the_case_s_fault_and_what_a_model_raises_is_not(lung, monkeypatch):

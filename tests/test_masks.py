@@ -262,8 +262,13 @@ def test_another_value_is_never_taken_for_foreground(values):
     assert f"{values[-1]}: 1" in reason
 
 
-def test_a_mask_of_zero_and_one_is_no_jpeg():
+def test_a_mask_of_zero_and_one_is_no_jpeg(tmp_path):
     assert code_of(masks.zero_or_one, disc(), suffix=".jpg")[0] == "jpeg_mask"
+    path = tmp_path / "mask.jpg"
+    cv2.imwrite(str(path), disc())
+    with pytest.raises(CaseError) as refused:  # no threshold is there to be given
+        masks.zero_or_one(path)
+    assert refused.value.remedy == "Fetch the mask as it was published, without loss (PNG)"
 
 
 class TestCopies:

@@ -228,7 +228,7 @@ def _kind(path: Path, stream: BufferedReader) -> str:
 def _read(path: Path, *, indices: bool) -> Picture:
     """The picture at ``path``, without alpha. ``indices`` leaves palettes alone."""
     with _reading(path) as stream:
-        kind, plain, depth, whole = _kind(path, stream), None, 8, False
+        kind, plain, depth, whole = _kind(path, stream), None, 8, b""
         with _explained(path):
             if kind == "PNG":
                 plain, depth = decoding.plain_png(decoding.all_of(stream))

@@ -38,8 +38,8 @@ class File:
     stream: BufferedReader
     depth: int = 8
     """The bits of a PNG's sample."""
-    whole: bool = False
-    """Whether a JPEG goes on to its end."""
+    whole: bytes = b""
+    """All bytes of a JPEG that goes on to its end."""
 
 
 def all_of(stream: BufferedReader) -> bytes:
@@ -68,9 +68,9 @@ def samples(file: File, *, indices: bool) -> tuple[NDArray[Any], int]:
     if kind == "BMP" and (rows := _rows(file)) is not None:
         return rows, turn
     if file.whole and picture.mode in ("L", "RGB"):
-        whole = by_opencv(all_of(file.stream), colours=picture.mode == "RGB")
-        if whole is not None:
-            return whole, turn
+        decoded = by_opencv(file.whole, colours=picture.mode == "RGB")
+        if decoded is not None:
+            return decoded, turn
     pixels = _deep(all_of(file.stream)) if depth > 8 else _of_mode(picture, indices=indices)
     if indices and picture.mode == "L" and depth < 8:
         pixels = pixels // (255 // (2**depth - 1))  # Pillow stretches 1, 2 and 4 bits to 0..255
@@ -92,17 +92,18 @@ def plain_png(data: bytes) -> tuple[NDArray[Any] | None, int]:
     return pixels, found.depth
 
 
-def plain_jpeg(data: bytes) -> tuple[NDArray[Any] | None, bool]:
-    """The pixels of a plain JPEG, else None; and whether it is whole, for OpenCV fills up what is missing.
+def plain_jpeg(data: bytes) -> tuple[NDArray[Any] | None, bytes]:
+    """The pixels of a plain JPEG, else None; and what OpenCV may try as well: ``data``, if it is whole and not plain.
 
-    Both libraries have the same decoder; Pillow takes twice as long to pass its pixels on. Of codes that make no sense
-    the decoder in OpenCV writes a line to the standard error stream, and goes on, as that in Pillow does in silence.
+    OpenCV fills up what is missing. Both libraries have the same decoder; Pillow takes twice as long to pass its pixels
+    on. Of codes that make no sense the decoder in OpenCV writes a line to the standard error stream, and goes on, as
+    that in Pillow does in silence.
     """
     found = jpeg.check(data)
     if found is None or not found.plain:
-        return None, found is not None
-    require_size(*found.size)
-    return by_opencv(data, colours=not found.grey), True
+        return None, data if found else b""
+    require_size(found.width, found.height)
+    return by_opencv(data, colours=found.components > 1), b""
 
 
 def _rows(file: File) -> NDArray[Any] | None:

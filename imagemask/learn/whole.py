@@ -221,8 +221,9 @@ class _Reader:
         made = pixels.window(pixels.labels(piece, self.names), self.windows)
         if self.recipe.size is not None:
             made, _ = pixels.fit(made, self.recipe.size, stretch=self.recipe.stretch, background=self.background)
-        # Slices wait for the network, and the generator may use its arrays again.
-        return replace(made, image=np.array(made.image), mask=np.array(made.mask))
+        # Slices wait for the network, and the generator may use its arrays again. A window makes a new one.
+        image = made.image if self.windows else np.array(made.image)
+        return replace(made, image=image, mask=np.array(made.mask))
 
     def _digest(self, made: Slice) -> str:
         image = np.ascontiguousarray(made.image, dtype=np.uint8)

@@ -68,7 +68,7 @@ def _by_colour(path: Path, colours: Mapping[Colour, int]) -> tuple[Read, str]:
     """``classes``, without a look at how the colours are stored; and the mode in which they are."""
     picture = images.read(path)
     if picture.kind == "JPEG":
-        masks.refuse_jpeg(path)
+        raise masks.jpeg_mask(path, images.read_mask(path))
     stored = picture.pixels  # a mask is never turned, and its stored size is the one that its image is held against
     if (exact := _exactly(stored, colours)) is not None:
         return exact, picture.mode
