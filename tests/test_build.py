@@ -746,7 +746,7 @@ def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wron
     assert not fragments.path_of(tmp_path / "out", "b").exists()
 
 
-def test_a_case_s_key_has_what_all_cases_share(tmp_path, monkeypatch):
+def test_a_case_s_key_has_what_all_cases_share(tmp_path):
     raw = fakes.raw_folder(tmp_path)
     job = fakes.job(raw, tmp_path / "out")
     assert job.plan_key == fragments.plan_key(job.recipe, job.source)

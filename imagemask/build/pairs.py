@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 IMAGES, MASKS = "images", "masks"
 _AT_ONCE = 1 << 21
-"""Bytes of pairs, four CT slices, that are handed over to be finished. A photograph has as many by itself."""
+"""Bytes of pairs, four CT slices, that are handed over to be finished; a photograph has as many by itself. With fewer a
+lone worker ends short cases sooner, and two workers do less than 1.7 times as much as it (docs/benchmarks.md).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Finished(NamedTuple):
 @dataclass(slots=True)
 class Writing:
     """The pairs of a case, as they are written into ``dataset``: the image by whoever adds a pair, and ``beside`` what
-    is done next its digest is made and its mask written.
+    is done next its digest is made and its mask written; those of the last few at the end.
 
     ``rows`` are the records of what is on the disk, or may be.
     """
