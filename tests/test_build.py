@@ -8,7 +8,9 @@ import os
 import shutil
 import threading
 import weakref
+from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import fakes
@@ -742,8 +744,54 @@ def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wron
     fakes.install(monkeypatch, Long())
     with pytest.raises(InputError, match=r"b-0000\.png: No space left|b: out of memory"):
         fakes.run(fakes.raw_folder(tmp_path, slices=60), tmp_path / "out")
-    assert read.count("b") <= 20
+    # However slow the thread is: either it has failed before the next is handed over, or the worker itself fails there.
+    assert read.count("b") <= 3 * at_once // PAIR
     assert not fragments.path_of(tmp_path / "out", "b").exists()
+
+
+class Engrossed(Executor):
+    """Takes the first call, and has no time for it until somebody waits; whoever asks for others makes them."""
+
+    def __init__(self):
+        self.late = None
+
+    def submit(self, call, *given):
+        if self.late is None:
+            self.late = Late(call, *given)
+            return self.late
+        return pool.InProcess().submit(call, *given)
+
+
+class Late(Future):
+    def __init__(self, call, *given):
+        super().__init__()
+        self.call = partial(call, *given)
+
+    def result(self, timeout=None):
+        return self.call()
+
+
+def test_what_the_worker_itself_could_not_write_ends_the_build_though_the_thread_is_busy(tmp_path, monkeypatch):
+    class Long(fakes.Fake):
+        def read(self, case, options):
+            for piece in super().read(case, options):
+                read.append(piece.index)
+                yield piece
+
+    def full(path, data, **how):
+        if path.parent.name == "masks" and path.name.endswith("-0002.png"):
+            raise InputError(f"{path.name}: No space left", remedy="Make room")
+        write(path, data, **how)
+
+    read, write = [], files.write_atomic
+    monkeypatch.setattr(files, "write_atomic", full)
+    monkeypatch.setattr(pairs, "_AT_ONCE", PAIR)
+    monkeypatch.setattr(pool, "beside", Engrossed)
+    monkeypatch.setattr(pool, "begin", lambda executor, size, call, *given: pool.InProcess().submit(call, *given))
+    fakes.install(monkeypatch, Long())
+    with pytest.raises(InputError, match=r"a-0002\.png: No space left"):
+        fakes.run(fakes.raw_folder(tmp_path, names=("a",), slices=60), tmp_path / "out")
+    assert read == [0, 1, 2]
 
 
 def test_a_case_s_key_has_what_all_cases_share(tmp_path):

@@ -77,7 +77,7 @@ class Writing:
         self._bytes += pair.image.nbytes + pair.mask.nbytes
         if self._bytes >= _AT_ONCE or isinstance(self.beside, pool.InProcess):
             self._hand_over()
-        while self._due and self._due[0].done():
+        while self._due and (self._due[0].done() or _has_failed(self._due[-1])):
             self._take()
         self._images.append(_put(self.dataset, IMAGES, row.key, pair.image, images.IMAGE_LEVEL))
 
@@ -101,6 +101,11 @@ class Writing:
 
     def _take(self) -> None:
         self._ended += self._due.popleft().result()
+
+
+def _has_failed(due: Future[Any]) -> bool:
+    """Whether nothing need be written after it, though what the thread has in hand is not done yet."""
+    return due.done() and due.exception() is not None
 
 
 def _finish(dataset: Path, pairs: Sequence[tuple[str, Pair]]) -> list[tuple[str, int]]:
