@@ -1049,6 +1049,21 @@ def test_an_estimate_is_measured_on_a_case_and_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("asked", "workers"), [(1, 1), (2, 2), (8, 2)])
+def test_no_more_workers_than_cases_to_build(tmp_path, asked, workers, monkeypatch):
+    fakes.install(monkeypatch, excluded={"c": "withdrawn"})
+    raw = fakes.raw_folder(tmp_path)
+
+    def make(number):
+        made.append(number)
+        return pool.InProcess()
+
+    made, how = [], How(workers=asked, executor=make)
+    assert estimate(fakes.job(raw, tmp_path / "out"), how).workers == workers
+    assert fakes.run(raw, tmp_path / "out", how).workers == workers
+    assert made == [workers]
+
+
 def test_an_estimate_is_not_measured_on_a_case_that_cannot_be_built(tmp_path, fake):
     raw = fakes.raw_folder(tmp_path)
     fake.raises.update(dict.fromkeys("bc", ValueError("no")))

@@ -56,6 +56,7 @@ class Built:
     cases: int
     resumed: int
     workers: int
+    """As many as had something to do."""
     merged: Merged | None
     quarantined: int
     """Of this run's share."""
@@ -171,8 +172,9 @@ def run(job: Job, how: How, *, started: Callable[[int], None], progress: Progres
         target = replace(job, dataset=swap.begin(job.dataset, plan, held)) if how.replace else job
         left = folder.open_(target.dataset, plan, how.shard, held)
         started(len(share))
-        workers = how.workers or suggested_workers(share)
-        ended = _run_cases(target, share, workers, how, progress)
+        todo = _without_excluded(target, share, progress)
+        workers = workers_for(todo, how)
+        ended = _run_cases(target, todo, workers, how, progress)
         merged = join(target.dataset) if how.shard[1] == 1 else None
         if how.replace and merged:
             swap.into_place(job.dataset)
@@ -202,21 +204,24 @@ def merge(dataset: Path) -> Merged:
         return join(dataset)
 
 
-def _run_cases(job: Job, share: Sequence[Case], workers: int, how: How, progress: Progress) -> list[Done]:
-    ended: list[Done] = []
+def _without_excluded(job: Job, share: Sequence[Case], progress: Progress) -> list[Case]:
+    """The cases to be built; of the others it is written down why they are not."""
     todo: list[Case] = []
     for case in share:
         if case.id in job.source.excluded:
             fragment = Fragment(case.id, "", "excluded", reason=job.source.excluded[case.id])
             fragments.write(job.dataset, fragment)
-            ended.append(Done(case.id, "excluded", 0, 0))
-            progress(ended[-1])
+            progress(Done(case.id, "excluded", 0, 0))
         else:
             todo.append(case)
+    return todo
+
+
+def _run_cases(job: Job, todo: Sequence[Case], workers: int, how: How, progress: Progress) -> list[Done]:
+    ended: list[Done] = []
     call = partial(one_case.run, job, fail_fast=how.fail_fast)
     make = how.executor or (pool.in_process if how.workers == 1 else pool.processes)
-    busy = min(workers, max(1, len(todo)))  # no more than can have something to do: what is idle is for a thread
-    for done in pool.run(call, todo, workers=busy, died=partial(_died, job), make=make):
+    for done in pool.run(call, todo, workers=workers, died=partial(_died, job), make=make):
         ended.append(done)
         progress(done)
     return ended
@@ -235,9 +240,12 @@ def _died(job: Job, case: Case) -> Done:
     return Done(case.id, "quarantined", 0, 0)
 
 
-def suggested_workers(cases: Sequence[Case]) -> int:
-    """Processors, bounded by memory: a worker holds one case at a time."""
-    return min(pool.default_workers(memory_per_worker(cases)), max(1, len(cases)))
+def workers_for(cases: Sequence[Case], how: How) -> int:
+    """As many as are asked for, else by processors and memory, for a worker holds one case at a time; no more than have
+    something to do: what is idle is for a thread.
+    """
+    asked = how.workers or pool.default_workers(memory_per_worker(cases))
+    return max(1, min(asked, len(cases)))
 
 
 def memory_per_worker(cases: Sequence[Case]) -> int:

@@ -68,7 +68,7 @@ def estimate(job: Job, how: build.How) -> Estimate:
     trials = _trials(job, todo)
     if len(todo) == len(left) and how.shard == (1, 1) and not any(trial.pairs for trial in trials):
         raise _nothing(job, len(share), trials)
-    workers = how.workers or build.suggested_workers(todo)
+    workers = build.workers_for(todo, how)
     measured = next((trial for trial in trials if trial.pairs), None)
     scale = _scale(todo, measured)
     return Estimate(
