@@ -24,6 +24,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("imagemask")
+# For a fixture, a temporary folder for instance, that all examples of a test may share.
+settings.register_profile(
+    "fixtures reused",
+    parent=settings.get_profile("imagemask"),
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture],
+)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

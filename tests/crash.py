@@ -4,11 +4,12 @@
 renames in a file that all of them append to. Where one process is enough, ``Reaper`` stops it at any step, and quickly.
 """
 
-import ctypes
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import lacking
 
 STEPS = ("replace", "rename", "link", "unlink", "mkdir", "rmdir")
 HOOK = """
@@ -16,23 +17,25 @@ import os
 import signal
 
 log, at = os.environ.get("CRASH_LOG"), int(os.environ.get("CRASH_AT", "0"))
-worker_only = os.environ.get("CRASH_WORKER") == "1"
+how, name = os.environ.get("CRASH_HOW"), os.environ.get("CRASH_NAME")
 main = int(os.environ.get("CRASH_MAIN", "0")) or os.getpid()
 os.environ["CRASH_MAIN"] = str(main)
 
 
 def counted(real):
     def rename(*args, **kwargs):
-        if worker_only and os.getpid() == main:
+        if (how == "worker" and os.getpid() == main) or (name and os.path.basename(args[1]) != name):
             return real(*args, **kwargs)
         handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(handle, b".")
-        count = os.fstat(handle).st_size
+        count = os.lseek(handle, 0, os.SEEK_CUR)  # where this very byte ends, whoever writes beside
         os.close(handle)
-        if worker_only and count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if not worker_only and 0 < at <= count:
+        if how == "group" and 0 < at <= count:
             os.killpg(0, signal.SIGKILL)
+        if how == "worker" and count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "ctrl-c" and count == at:
+            os.kill(main, signal.SIGINT)
         return real(*args, **kwargs)
 
     return rename
@@ -78,16 +81,6 @@ class Reaper:
         return step
 
 
-def obey_permissions():
-    """To be called in a child before it starts: root too obeys permissions, having given up what lets it pass."""
-    read_write, read_search, drop_from_bounding_set = 1, 2, 24  # linux/capability.h, linux/prctl.h
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        for capability in (read_write, read_search):
-            if libc.prctl(drop_from_bounding_set, capability, 0, 0, 0):
-                raise OSError(ctypes.get_errno(), "this root cannot give up its powers")
-
-
 def hook(folder: Path) -> Path:
     """Write the hook and the script to ``folder``."""
     folder.mkdir(exist_ok=True)
@@ -96,18 +89,20 @@ def hook(folder: Path) -> Path:
     return folder
 
 
-def run(hooks: Path, here: Path, *commands: str, at: int = 0, worker: bool = False, **given):
-    """Run commands, one after the other, in ``here``; killed at the ``at``-th rename, 0 for never.
+def run(hooks: Path, here: Path, *commands: str, at: int = 0, name: str = "", how: str = "group", lacks: object = None):
+    """Run commands, one after the other, in ``here``, until the ``at``-th rename (to ``name``), 0 for to their end.
 
-    Returns the finished process, and the number of renames it came to.
+    There the whole ``group`` of processes is killed, or that ``worker`` alone (and workers' renames alone are counted),
+    or ``ctrl-c`` is pressed. ``lacks``: see ``lacking.py``. Returns the finished process, and the renames it came to.
     """
     log = hooks / "renames"
     log.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(hooks), "CRASH_LOG": str(log), "CRASH_AT": str(at)}
-    environment["CRASH_WORKER"] = "1" if worker else "0"
+    environment.update(CRASH_HOW=how, CRASH_NAME=name)
     environment.pop("CRASH_MAIN", None)
+    command = [sys.executable, str(hooks / "script.py"), *" then ".join(commands).split()]
     done = subprocess.run(
-        [sys.executable, str(hooks / "script.py"), *" then ".join(commands).split()],
+        command if lacks is None else lacking.without(lacks, command),
         cwd=here,
         env=environment,
         start_new_session=True,
@@ -115,6 +110,5 @@ def run(hooks: Path, here: Path, *commands: str, at: int = 0, worker: bool = Fal
         text=True,
         check=False,
         timeout=300,
-        **given,
     )
     return done, log.stat().st_size if log.exists() else 0

@@ -245,8 +245,7 @@ def run(words, fault=None, folder=None):
     hooks = crash.hook(folder / "hooks")
     if fault.hook:
         (hooks / "sitecustomize.py").write_text(fault.hook)
-    before = {"preexec_fn": crash.obey_permissions} if fault.as_user else {}
-    done, _ = crash.run(hooks, folder, " ".join(arguments), **before)
+    done, _ = crash.run(hooks, folder, " ".join(arguments), lacks="permissions" if fault.as_user else None)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 
-PATIENCE = 60  # seconds until a test that waits is taken to wait for ever
+PATIENCE = 300  # seconds until a test that waits is taken to wait for ever
 
 
 @contextlib.contextmanager

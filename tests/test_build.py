@@ -835,7 +835,7 @@ def test_a_mask_is_written_while_the_next_slices_are_read(tmp_path, monkeypatch)
 
     def slowly(path, data, **how):
         if path.parent.name == "masks" and path.name.endswith("-0000.png"):
-            waited.append(later.wait(30))
+            waited.append(later.wait(300))
         write(path, data, **how)
 
     monkeypatch.setattr(pool, "_SMALL", 0)

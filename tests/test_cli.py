@@ -7,14 +7,13 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Literal
 
+import crash
 import fakes
 import nibabel
 import numpy as np
@@ -340,19 +339,16 @@ def test_a_stale_layout_is_said(workspace):
 
 
 def test_ctrl_c_says_how_to_go_on(workspace):
-    """A real process, a real signal, as soon as the first fragment is there."""
-    testing.phantom("lung-tumor", workspace / "raw" / "large", patients=40, size=64, slices=12)
-    command = [sys.executable, "-m", "imagemask", "build", "lung-tumor", "--raw", "raw/large", "--workers", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
-        fragments = workspace / "datasets" / "lung-tumor" / "fragments"
-        until = time.monotonic() + 60
-        while not list(fragments.glob("lung_*.json")) and time.monotonic() < until:
-            pass
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "run the same command again to go on" in said
-    assert "Traceback" not in said
+    """A real process, a real signal, in the midst of its cases."""
+    testing.phantom("lung-tumor", workspace / "raw" / "large", patients=8, size=64, slices=12)
+    command = "build lung-tumor --raw raw/large --workers 1"
+    stopped, _ = crash.run(crash.hook(workspace / "hooks"), workspace, command, at=20, how="ctrl-c")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "run the same command again to go on" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    kept = len(list((workspace / "datasets/lung-tumor/fragments").glob("lung_*.json")))
+    assert 1 <= kept < 8
+    assert f"({kept} were done before)" in call(*command.split()).stdout
 
 
 def on_a_terminal(*words):

@@ -142,7 +142,7 @@ def test_a_file_without_vertices_has_none():
 
 
 def test_limits_are_held_quickly():
-    begin = time.perf_counter()
+    begin = time.process_time()
     for data in (
         b" " * (10 << 20) + b"1,2\n",
         b"1,2\n" * 100_001,
@@ -152,7 +152,7 @@ def test_limits_are_held_quickly():
     for data in (b"1" * (9 << 20), b"1e" * (4 << 20), b"1," * (4 << 20)):
         assert fault(read, data).code == "bad_contour"
     assert read(b"\n" * (9 << 20)).shape == (0, 2)
-    assert time.perf_counter() - begin < 30
+    assert time.process_time() - begin < 30
     longest = np.array([(0, 0), (0, 49_000), (49_000, 49_000), (49_000, 0)] * 1, float)
     assert contours.rasterise(longest, (50, 60))[1:, 1:].all()
 

@@ -1,10 +1,8 @@
 """Killed anywhere and run again, a build, merge and split end with the tree of a run that was never killed."""
 
 import random
-import resource
 import shutil
 import signal
-from functools import partial
 
 import crash
 import fakes
@@ -107,12 +105,13 @@ def test_killed_after_an_attempt_that_made_nothing(workspace, hooks):
 
 def test_a_worker_that_is_killed_once_changes_nothing(workspace, hooks):
     whole = fresh(workspace, "whole")
-    done, total = crash.run(hooks, whole, BUILD, worker=True)
+    done, total = crash.run(hooks, whole, BUILD, how="worker")
     assert done.returncode == 0, done.stderr
     for at in kills(total, 4, seed=5):
         here = fresh(workspace, "killed")
-        done, _ = crash.run(hooks, here, BUILD, at=at, worker=True)
+        done, renames = crash.run(hooks, here, BUILD, at=at, how="worker")
         assert done.returncode == 0, done.stderr
+        assert renames > total, f"no worker was killed at rename {at}"  # which then was done again
         assert fakes.tree(here / "datasets") == fakes.tree(whole / "datasets")
 
 
@@ -120,8 +119,7 @@ def test_a_full_disk_stops_the_build_and_nothing_is_lost(workspace, hooks):
     whole = fresh(workspace, "whole")
     crash.run(hooks, whole, "build lung-tumor")
     here = fresh(workspace, "full")
-    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (900, 900))
-    done, _ = crash.run(hooks, here, "build lung-tumor --workers 2", preexec_fn=small)
+    done, _ = crash.run(hooks, here, "build lung-tumor --workers 2", lacks=900)
     assert done.returncode == 4, done.stderr
     assert "is full: make room and run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
@@ -145,8 +143,7 @@ def test_a_full_disk_stops_what_follows_the_build_and_nothing_is_lost(workspace,
     """Files of more than ``limit`` bytes cannot be written; ``file`` is the first of them."""
     begun = ended(workspace, hooks, "begun", *before)
     whole, here = fresh(workspace, "whole", begun), fresh(workspace, "full", begun)
-    small = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
-    done, _ = crash.run(hooks, here, command, preexec_fn=small)
+    done, _ = crash.run(hooks, here, command, lacks=limit)
     assert done.returncode == 4, done.stderr
     [line] = done.stderr.splitlines()
     assert f"{file}: cannot be written" in line
@@ -163,7 +160,7 @@ def test_a_dataset_that_cannot_be_written_is_one_clear_line_and_stays(workspace,
     dataset = here / "datasets" / "lung-tumor"
     before = fakes.tree(dataset)
     dataset.chmod(0o555)
-    done, _ = crash.run(hooks, here, command, preexec_fn=crash.obey_permissions)
+    done, _ = crash.run(hooks, here, command, lacks="permissions")
     dataset.chmod(0o755)
     assert done.returncode == 4, done.stderr
     [line] = done.stderr.splitlines()
@@ -175,7 +172,7 @@ def test_a_dataset_that_cannot_be_written_is_one_clear_line_and_stays(workspace,
 def test_an_output_that_cannot_be_written_is_one_clear_line(workspace, hooks):
     here = fresh(workspace, "locked")
     (here / "datasets").mkdir(mode=0o555)
-    done, _ = crash.run(hooks, here, "build lung-tumor", preexec_fn=crash.obey_permissions)
+    done, _ = crash.run(hooks, here, "build lung-tumor", lacks="permissions")
     assert done.returncode == 4, done.stderr
     [line] = done.stderr.splitlines()
     assert "datasets/lung-tumor" in line

@@ -15,7 +15,7 @@ import fakes
 import numpy as np
 import pytest
 import trainable
-from crash import obey_permissions
+from lacking import without
 
 from imagemask import build, files, images, manifest, split, verify
 from imagemask.errors import InputError, UsageError
@@ -48,10 +48,11 @@ print(done, int(made.images.sum(dtype="int64")), *made.notes)
 """
 
 
-def run(folder, *more, at=0, **given):
+def run(folder, *more, at=0, lacks=None):
     """Open the cache in a process of its own, really killed after ``at`` pairs."""
     command = [sys.executable, "-c", SCRIPT, str(folder), str(at), *map(str, more)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **given)
+    command = without(lacks, command) if lacks else command
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process, rc=0):
@@ -179,6 +180,7 @@ def test_memory_holds_some_pairs_at_a_time(data, monkeypatch, limit, value):
 
     monkeypatch.setattr(fit, "fit_labels", counted)
     monkeypatch.setattr(cache, limit, value)
+    monkeypatch.setattr(cache, "_THREADS", 1)  # of several, one may be held up while it still holds what it has made
     open_cache(data, **SIZE)
     assert len(made) == 7
     assert most <= 4
@@ -378,8 +380,8 @@ def test_what_killed_runs_left_makes_room_first(data):
 def test_a_dataset_that_cannot_be_written_to_is_cached_elsewhere(data, tmp_path):
     data.folder.chmod(0o555)
     try:
-        done, total, note = ended(run(data.folder, tmp_path / "run", preexec_fn=obey_permissions))
-        again, same, _ = ended(run(data.folder, tmp_path / "run", preexec_fn=obey_permissions))
+        done, total, note = ended(run(data.folder, tmp_path / "run", lacks="permissions"))
+        again, same, _ = ended(run(data.folder, tmp_path / "run", lacks="permissions"))
     finally:
         data.folder.chmod(0o755)
     assert (int(done), int(again), total == same) == (7, 0, True)
@@ -400,7 +402,7 @@ def test_a_whole_cache_is_used_where_nothing_can_be_written(data):
     for path in (data.folder / cache.FOLDER, data.folder):
         path.chmod(0o555)
     try:
-        found = ended(run(data.folder, preexec_fn=obey_permissions))
+        found = ended(run(data.folder, lacks="permissions"))
     finally:
         for path in (data.folder, data.folder / cache.FOLDER):
             path.chmod(0o755)

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -450,30 +449,24 @@ def left_by(folder: Path) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_loses_only_the_epoch_under_way(tmp_path):
-    """A real process, a real signal, as soon as the first epoch is told of."""
-    here = workspace(tmp_path)
-    long = TINY.replace("epochs = 3", "epochs = 12").replace("previews = 2", "previews = 0")
-    (here / "tiny.toml").write_text(long)
-    command = [sys.executable, "-m", "imagemask", "train", "--config", "tiny.toml", "--out", "run"]
-    with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        told = next((line for line in process.stderr if line.startswith("epoch")), "")
-        process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=120)
-    assert told.startswith("epoch   1  loss")
-    assert (process.returncode, printed) == (130, ""), said
-    assert "Traceback" not in said
-    done, _, advice = said.partition(" To go on: imagemask ")
-    assert done.endswith("All epochs that came to their end are kept, and the one under way is not.")
-    kept = (here / "run" / run.HISTORY).read_text()
-    epochs = len(history_of(here / "run"))
-    assert 1 <= epochs < 12
-    assert f"epoch {epochs + 1:3}  loss" in (went_on := call(here, *advice.split()))
-    assert f"epoch {epochs:3}  loss" not in went_on
-    call(here, "train", "--config", "tiny.toml", "--out", "whole")
-    whole = (here / "whole" / run.HISTORY).read_text()
-    assert len(history_of(here / "whole")) == 12
-    assert whole.startswith(kept)
-    assert (here / "run" / run.HISTORY).read_text() == whole
+    """A real process, a real signal: before the second epoch's line is in the history, and before its checkpoint is."""
+    hooks = crash.hook(tmp_path / "hooks")
+    command = "train --config tiny.toml --out run"
+    whole = workspace(tmp_path / "whole")
+    call(whole, *command.split())
+    expected = (whole / "run" / run.HISTORY).read_text()
+    for name, told in ((run.HISTORY, 1), (run.CHECKPOINT, 2)):
+        here = workspace(tmp_path / name)
+        stopped, _ = crash.run(hooks, here, command, at=2, name=name, how="ctrl-c")
+        assert (stopped.returncode, stopped.stdout) == (130, ""), stopped.stderr
+        assert "Traceback" not in stopped.stderr
+        said, _, advice = stopped.stderr.partition(" To go on: imagemask ")
+        assert said.endswith("All epochs that came to their end are kept, and the one under way is not.")
+        assert len(history_of(here / "run")) == told
+        assert expected.startswith((here / "run" / run.HISTORY).read_text())
+        went_on = call(here, *advice.split())
+        assert [number for number in (1, 2, 3) if f"epoch {number:3}  loss" in went_on] == [2, 3]
+        assert (here / "run" / run.HISTORY).read_text() == expected
 
 
 TWO_DEVICES = """

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 import SimpleITK
 from ct_series import BIG, DEFLATED, EXPLICIT, IMPLICIT, RLE, hu, slice_at
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagemask.errors import CaseError
@@ -112,7 +112,7 @@ def test_the_real_series_decodes_as_both_decode_it():
         assert np.array_equal(np.asarray(found), with_pydicom(found.path))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
+@settings(settings.get_profile("fixtures reused"), max_examples=80)
 @given(
     kind=st.sampled_from(["int16", "uint16", "int8", "uint8"]),
     slope=st.sampled_from([1.0, 2.0, -1.0, 0.5, 1.37]),

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from ct_series import BIG, EXPLICIT, IMPLICIT, RLE, hu, slice_at
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate, generate_frames
 
@@ -261,7 +261,7 @@ def test_uncompressed_pixels_must_declare_theirs(path):
 damages = st.lists(st.tuples(st.integers(128, 1100), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(settings.get_profile("fixtures reused"), max_examples=300)
 @given(damages=damages, cut=st.none() | st.integers(0, 1200), syntax=st.sampled_from([EXPLICIT, IMPLICIT, BIG, RLE]))
 def test_no_damage_ends_in_anything_but_a_case_error(tmp_path, damages, cut, syntax):
     path = tmp_path / "1.dcm"
@@ -292,14 +292,14 @@ def test_what_simpleitk_refuses_and_pydicom_decodes_is_sound(path, name):
     assert np.array_equal(np.asarray(image(path)), np.asarray(image(SHIPPED / name)))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(settings.get_profile("fixtures reused"), max_examples=20)
 @given(part=st.floats(0.01, 0.995), name=st.sampled_from(["693_J2KI.dcm", "MR_small_RLE.dcm"]))
 def test_what_simpleitk_refuses_is_never_padded_either(tmp_path, part, name):
     of_private_class(tmp_path / "1.dcm", name=name, part=part)
     assert refusal(lambda: np.asarray(image(tmp_path / "1.dcm"))).code == "damaged_pixels"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(settings.get_profile("fixtures reused"), max_examples=30)
 @given(seed=st.integers(0, 999), rows=st.integers(6, 12), columns=st.integers(6, 12), slope=st.sampled_from([1.0, 2.0]))
 def test_a_tiny_compressed_picture_is_sound(tmp_path, seed, rows, columns, slope):
     stored = np.random.default_rng(seed).integers(0, 4000, (rows, columns)).astype(np.uint16)

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 import SimpleITK
 from ct_series import BIG, COLUMNS, IMPLICIT, PANCREAS, RLE, ROWS, STANDARD, STEP, hu, slice_at, write_series
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagemask.errors import CaseError
@@ -43,7 +43,7 @@ def place(image, column, row) -> np.ndarray:
     return lps * (-1, -1, 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(settings.get_profile("fixtures reused"), max_examples=40)
 @given(
     orientation=st.sampled_from([PANCREAS, STANDARD, (-1, 0, 0, 0, 1, 0), (0, 1, 0, 1, 0, 0), (-1, 0, 0, 0, -1, 0)]),
     label_signs=st.tuples(*[st.sampled_from([1, -1])] * 3),

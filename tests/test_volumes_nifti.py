@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import pickle
 import re
-import sys
 import tracemalloc
 from itertools import permutations, product
 from pathlib import Path
@@ -15,7 +14,7 @@ import nibabel.testing
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagemask.volumes import nifti
@@ -38,7 +37,7 @@ CODES = [
     for sides in product((0, 1), repeat=3)
 ]
 TYPES = ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
-reuses_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+reuses_tmp_path = settings(settings.get_profile("fixtures reused"), max_examples=60)
 shapes = st.tuples(*[st.integers(1, 5)] * 3)
 
 
@@ -182,7 +181,7 @@ def test_labels_come_as_the_smallest_integers(tmp_path, dtype, values, packed, b
     value=st.sampled_from([1, 255, 300, -2, 0.9995]),
     chunk=st.integers(1, 70),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(settings.get_profile("fixtures reused"))
 def test_labels_are_where_they_were_whatever_is_read_at_a_time(tmp_path, monkeypatch, places, value, chunk):
     """Only from the first to the last that is not background is written, of each piece."""
     label = np.zeros((7, 5, 9), np.float32)
@@ -367,7 +366,7 @@ def test_no_volume_is_held_where_slices_can_stream(tmp_path):
     assert peak < 3 * 256 * 256 * 4 + (2 << 20)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="asks Linux for the memory")
 def test_what_is_not_labelled_takes_no_memory(tmp_path):
     label = np.zeros((256, 256, 1024), np.uint8)
     label[100:110, 100:110, 500] = 1
@@ -382,7 +381,7 @@ def test_what_is_not_labelled_takes_no_memory(tmp_path):
 
 def memory():
     """Bytes of this process that are no file's."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(r"Anonymous:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text())  # exact, unlike RssAnon
     return int(found[1]) * 1024
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.testing import data_path
 
@@ -400,7 +400,7 @@ def test_a_file_without_permission(path, monkeypatch):
 damages = st.lists(st.tuples(st.integers(0, 700), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(settings.get_profile("fixtures reused"), max_examples=200)
 @given(damages=damages, cut=st.none() | st.integers(0, 900), version=st.sampled_from([1, 2]), gz=st.booleans())
 def test_no_damage_ends_in_anything_but_a_case_error(tmp_path, damages, cut, version, gz):
     path = tmp_path / "a.nii"
