@@ -34,6 +34,7 @@ from imagemask.errors import InputError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_GROUPS = Path("/sys/fs/cgroup")  # cgroups(7), version 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _SMALL = 1 << 19
 """Bytes that are hashed in the time that a thread needs to start and to end."""
@@ -257,10 +258,11 @@ def default_workers(bytes_per_worker: int) -> int:
 
 
 def processors() -> int:
-    """Processors that this process may use: by its affinity, and by the quota of its container."""
+    """Processors that this process may use: by its affinity, and by the quotas of the groups it is in."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _first_line(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
-    return max(1, min(count, int(quota) // int(period))) if quota.isdigit() and period.isdigit() else count
+    limits = (_text(group / "cpu.max").partition(" ") for group in _groups())
+    quotas = (int(quota) // int(period) for quota, _, period in limits if quota.isdigit() and period.isdigit())
+    return max(1, min([count, *quotas]))
 
 
 @cache
@@ -269,18 +271,33 @@ def _processors() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping, within the limit of this process' container."""
+    """Bytes of memory that can be had without swapping, within the limits of the groups that this process is in."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     free = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
-    limit, used = (_first_line(Path("/sys/fs/cgroup", f"memory.{name}")) for name in ("max", "current"))
-    left = int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
-    available = int(free.split()[1]) * 1024
-    return available if left is None else min(available, left)
+    left = (_left_to(group) for group in _groups())
+    return max(0, min([int(free.split()[1]) * 1024, *(one for one in left if one is not None)]))
 
 
-def _first_line(path: Path) -> str:
+def _left_to(group: Path) -> int | None:
+    """Bytes of memory, None where there is no limit."""
+    limit, used = _text(group / "memory.max"), _text(group / "memory.current")
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    # What was read lately counts as used, up to the limit, and is given up before anything is refused.
+    read = dict(line.split() for line in _text(group / "memory.stat").splitlines()).get("inactive_file", "0")
+    return int(limit) - int(used) + int(read)
+
+
+def _groups() -> list[Path]:
+    """The control group (version 2) of this process, a container's or a cluster job's, and those it lies in."""
+    lines = _text(Path("/proc/self/cgroup")).splitlines()
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    return [_GROUPS.joinpath(*Path(own).parts[:depth]) for depth in range(len(Path(own).parts) + 1)]
+
+
+def _text(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import cv2
 import pytest
@@ -105,7 +106,7 @@ def test_a_process_that_is_no_worker_of_a_pool_is_one_beside_which_there_is_none
 
 
 class Gate(threading.Event):
-    """Opens by itself when a test goes wrong: after 30 seconds, or when its block is left."""
+    """Opens by itself when a test goes wrong: after five minutes, or when its block is left."""
 
     def __enter__(self):
         return self
@@ -114,7 +115,7 @@ class Gate(threading.Event):
         self.set()
 
     def wait(self):
-        return super().wait(30) and "opened"
+        return super().wait(300) and "opened"
 
 
 def test_a_spare_thread_takes_a_call_whenever_it_has_none_and_whoever_asks_runs_the_others():
@@ -212,6 +213,48 @@ def test_tasks_are_drawn_as_they_are_needed():
 
 
 def test_workers_are_bounded_by_processors_and_by_memory():
-    assert pool.default_workers(1) == len(os.sched_getaffinity(0))
+    assert pool.default_workers(1) == pool.processors() <= len(os.sched_getaffinity(0))
     assert pool.default_workers(1 << 60) == 1
     assert pool.free_memory() > 1 << 20
+
+
+GIB = 1 << 30
+FULL = {"memory.max": f"{4 * GIB}", "memory.current": f"{4 * GIB}"}
+CACHED = {"memory.stat": f"anon {GIB}\nfile {3 * GIB}\ninactive_file {2 * GIB}\nactive_file {GIB}"}
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="of Linux")
+@pytest.mark.parametrize(
+    ("own", "groups", "processors", "free"),
+    [
+        ("", {}, 8, 6 * GIB),
+        ("/", {"": {"cpu.max": "max 100000", "memory.max": "max", "memory.current": "5"}}, 8, 6 * GIB),
+        ("/", {"": {"cpu.max": "250000 100000", "memory.max": f"{8 * GIB}", "memory.current": f"{GIB}"}}, 2, 6 * GIB),
+        ("/", {"": {"cpu.max": "50000 100000", "memory.max": f"{4 * GIB}", "memory.current": f"{GIB}"}}, 1, 3 * GIB),
+        ("/", {"": {"cpu.max": "900000 100000", **FULL}}, 8, 0),
+        ("/", {"": {**FULL, "memory.current": f"{5 * GIB}"}}, 8, 0),
+        ("/", {"": {**FULL, **CACHED}}, 8, 2 * GIB),
+        ("/batch/job_7/step_0", {"batch/job_7": {"cpu.max": "300000 100000", **FULL, **CACHED}}, 3, 2 * GIB),
+        (
+            "/batch/job_7",
+            {"batch/job_7": {"cpu.max": "300000 100000"}, "batch": {"cpu.max": "200000 100000"}},
+            2,
+            6 * GIB,
+        ),
+        ("/docker/another", {"": {"cpu.max": "100000 100000"}}, 1, 6 * GIB),
+    ],
+)
+def test_the_limits_of_a_container_or_a_cluster_s_job_count(monkeypatch, own, groups, processors, free):
+    """``own``: the process' group as the kernel names it, "" where there is none of version 2."""
+    known = {pool._GROUPS / name / file: told for name, told in groups.items() for file, told in told.items()}
+    known[Path("/proc/meminfo")] = f"MemTotal:  99 kB\nMemAvailable:   {6 << 20} kB"
+    known[Path("/proc/self/cgroup")] = f"4:memory:/other\n0::{own}" if own else "4:memory:/other"
+
+    def read(path, *given, **how):
+        if path not in known:
+            raise FileNotFoundError(path)
+        return f"{known[path]}\n"
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert (pool.processors(), pool.free_memory()) == (processors, free)
