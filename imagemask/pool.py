@@ -258,7 +258,7 @@ def default_workers(bytes_per_worker: int) -> int:
 
 
 def processors() -> int:
-    """Processors that this process may use: by its affinity, and by the quotas of the groups it is in."""
+    """Processors that this process may use: by its affinity, and by the quotas of its cgroups (version 2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = (_text(group / "cpu.max").partition(" ") for group in _groups())
     quotas = (int(quota) // int(period) for quota, _, period in limits if quota.isdigit() and period.isdigit())
@@ -271,7 +271,7 @@ def _processors() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had without swapping, within the limits of the groups that this process is in."""
+    """Bytes of memory that can be had without swapping, within the limits of this process' cgroups (version 2)."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -285,13 +285,13 @@ def _left_to(group: Path) -> int | None:
     limit, used = _text(group / "memory.max"), _text(group / "memory.current")
     if not (limit.isdigit() and used.isdigit()):
         return None
-    # What was read lately counts as used, up to the limit, and is given up before anything is refused.
-    read = dict(line.split() for line in _text(group / "memory.stat").splitlines()).get("inactive_file", "0")
-    return int(limit) - int(used) + int(read)
+    # Pages of files that nobody reads any more count as used, up to the limit, and are given up before all else.
+    idle = dict(line.split() for line in _text(group / "memory.stat").splitlines()).get("inactive_file", "0")
+    return int(limit) - max(0, int(used) - int(idle))
 
 
 def _groups() -> list[Path]:
-    """The control group (version 2) of this process, a container's or a cluster job's, and those it lies in."""
+    """The cgroup of this process, which is a container's or a cluster job's, and those it lies in."""
     lines = _text(Path("/proc/self/cgroup")).splitlines()
     own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
     return [_GROUPS.joinpath(*Path(own).parts[:depth]) for depth in range(len(Path(own).parts) + 1)]
@@ -299,6 +299,6 @@ def _groups() -> list[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return os.fsdecode(path.read_bytes()).strip()  # the name of a group is any bytes
     except OSError:
         return ""

@@ -23,9 +23,9 @@ os.environ["CRASH_MAIN"] = str(main)
 
 
 def counted(real):
-    def rename(*args, **kwargs):
-        if (how == "worker" and os.getpid() == main) or (name and os.path.basename(args[1]) != name):
-            return real(*args, **kwargs)
+    def rename(src, dst, **kwargs):
+        if (how == "worker" and os.getpid() == main) or (name and os.path.basename(os.fsdecode(dst)) != name):
+            return real(src, dst, **kwargs)
         handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(handle, b".")
         count = os.lseek(handle, 0, os.SEEK_CUR)  # where this very byte ends, whoever writes beside
@@ -36,7 +36,7 @@ def counted(real):
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "ctrl-c" and count == at:
             os.kill(main, signal.SIGINT)
-        return real(*args, **kwargs)
+        return real(src, dst, **kwargs)
 
     return rename
 
@@ -95,6 +95,7 @@ def run(hooks: Path, here: Path, *commands: str, at: int = 0, name: str = "", ho
     There the whole ``group`` of processes is killed, or that ``worker`` alone (and workers' renames alone are counted),
     or ``ctrl-c`` is pressed. ``lacks``: see ``lacking.py``. Returns the finished process, and the renames it came to.
     """
+    assert how in ("group", "worker", "ctrl-c")
     log = hooks / "renames"
     log.unlink(missing_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(hooks), "CRASH_LOG": str(log), "CRASH_AT": str(at)}

@@ -744,8 +744,8 @@ def test_a_mask_that_cannot_be_written_ends_the_build_soon_whatever_else_is_wron
     fakes.install(monkeypatch, Long())
     with pytest.raises(InputError, match=r"b-0000\.png: No space left|b: out of memory"):
         fakes.run(fakes.raw_folder(tmp_path, slices=60), tmp_path / "out")
-    # However slow the thread is: either it has failed before the next is handed over, or the worker itself fails there.
-    assert read.count("b") <= 3 * at_once // PAIR
+    # However slow the thread is: either it has failed when the next are handed over, or the worker itself fails there.
+    assert read.count("b") <= 2 * at_once // PAIR
     assert not fragments.path_of(tmp_path / "out", "b").exists()
 
 
@@ -770,28 +770,66 @@ class Late(Future):
     def result(self, timeout=None):
         return self.call()
 
+    def exception(self, timeout=None):
+        raise AssertionError("asked before it has ended")
 
-def test_what_the_worker_itself_could_not_write_ends_the_build_though_the_thread_is_busy(tmp_path, monkeypatch):
+
+def ended_by(tmp_path, monkeypatch, lacks, pairs_at_once=1):
+    """What ended a build whose thread had the first pairs in hand, and what was done before, in order.
+
+    ``lacks``: what the mask of a slice fails by.
+    """
+
     class Long(fakes.Fake):
         def read(self, case, options):
             for piece in super().read(case, options):
-                read.append(piece.index)
+                done.append(f"read {piece.index}")
                 yield piece
 
     def full(path, data, **how):
-        if path.parent.name == "masks" and path.name.endswith("-0002.png"):
-            raise InputError(f"{path.name}: No space left", remedy="Make room")
+        if path.parent.name == "masks":
+            index = int(path.stem.rpartition("-")[2])
+            done.append(f"mask {index}")
+            if index in lacks:
+                raise lacks[index]
         write(path, data, **how)
 
-    read, write = [], files.write_atomic
+    done, write = [], files.write_atomic
     monkeypatch.setattr(files, "write_atomic", full)
-    monkeypatch.setattr(pairs, "_AT_ONCE", PAIR)
+    monkeypatch.setattr(pairs, "_AT_ONCE", pairs_at_once * PAIR)
     monkeypatch.setattr(pool, "beside", Engrossed)
     monkeypatch.setattr(pool, "begin", lambda executor, size, call, *given: pool.InProcess().submit(call, *given))
     fakes.install(monkeypatch, Long())
-    with pytest.raises(InputError, match=r"a-0002\.png: No space left"):
+    with pytest.raises(InputError) as caught:
         fakes.run(fakes.raw_folder(tmp_path, names=("a",), slices=60), tmp_path / "out")
-    assert read == [0, 1, 2]
+    return str(caught.value), done
+
+
+def no_space(index):
+    return InputError(f"mask {index}: No space left", remedy="Make room")
+
+
+def test_what_the_worker_itself_could_not_write_ends_the_build_though_the_thread_is_busy(tmp_path, monkeypatch):
+    said, done = ended_by(tmp_path, monkeypatch, {2: no_space(2)})
+    assert said.startswith("mask 2: No space left")
+    assert done == ["read 0", "read 1", "mask 1", "read 2", "mask 2", "mask 0"]
+
+
+@pytest.mark.parametrize(
+    ("pairs_at_once", "lacks", "told"),
+    [
+        (1, {0: no_space(0), 1: no_space(1)}, "mask 0: No space left"),
+        (1, {0: no_space(0), 1: RuntimeError("odd")}, "mask 0: No space left"),
+        (1, {0: RuntimeError("odd"), 1: no_space(1)}, "mask 1: No space left"),
+        (1, {0: MemoryError(), 1: RuntimeError("odd")}, "a: out of memory"),
+        (1, {0: MemoryError(), 1: no_space(1)}, "a: out of memory"),
+        (59, {0: no_space(0), 59: RuntimeError("odd")}, "mask 0: No space left"),  # the last is left when all is read
+        (59, {0: RuntimeError("odd"), 59: no_space(59)}, "mask 59: No space left"),
+    ],
+)
+def test_what_disk_or_memory_lack_is_told_whatever_else_fails(tmp_path, monkeypatch, pairs_at_once, lacks, told):
+    said, _ = ended_by(tmp_path, monkeypatch, lacks, pairs_at_once)
+    assert said.startswith(told)
 
 
 def test_a_case_s_key_has_what_all_cases_share(tmp_path):
@@ -1049,19 +1087,32 @@ def test_an_estimate_is_measured_on_a_case_and_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("asked", "workers"), [(1, 1), (2, 2), (8, 2)])
-def test_no_more_workers_than_cases_to_build(tmp_path, asked, workers, monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "processors", "memory", "workers"),
+    [(1, 8, 64, 1), (2, 1, 64, 2), (8, 8, 64, 2), (None, 8, 64, 2), (None, 1, 64, 1), (None, 8, 1, 1)],
+)
+def test_no_more_workers_than_cases_to_build(tmp_path, asked, processors, memory, workers, monkeypatch):
     fakes.install(monkeypatch, excluded={"c": "withdrawn"})
-    raw = fakes.raw_folder(tmp_path)
-
-    def make(number):
-        made.append(number)
-        return pool.InProcess()
-
-    made, how = [], How(workers=asked, executor=make)
+    monkeypatch.setattr(pool, "processors", lambda: processors)
+    monkeypatch.setattr(pool, "free_memory", lambda: memory << 30)
+    made, raw = [], fakes.raw_folder(tmp_path)
+    how = How(workers=asked, executor=lambda number: made.append(number) or pool.InProcess())
     assert estimate(fakes.job(raw, tmp_path / "out"), how).workers == workers
     assert fakes.run(raw, tmp_path / "out", how).workers == workers
     assert made == [workers]
+    (tmp_path / "out/fragments/b.json").unlink()
+    assert estimate(fakes.job(raw, tmp_path / "out"), how).workers == 1
+    assert fakes.run(raw, tmp_path / "out", how).workers == workers  # it cannot know that a case is done
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_only_workers_1_works_in_this_process(tmp_path, monkeypatch, workers):
+    """One case, or none, has one worker; one that is killed takes nothing along, unless --workers 1 was asked for."""
+    made, raw = [], fakes.raw_folder(tmp_path, names=("a", "b", "c"))
+    monkeypatch.setattr(pool, "processes", lambda number: made.append(number) or pool.InProcess())
+    for shard in range(1, 5):
+        assert fakes.run(raw, tmp_path / "out", How(workers=workers, shard=(shard, 4))).workers == 1
+    assert made == [1] * 4 * (workers > 1)
 
 
 def test_an_estimate_is_not_measured_on_a_case_that_cannot_be_built(tmp_path, fake):

@@ -212,49 +212,57 @@ def test_tasks_are_drawn_as_they_are_needed():
     assert len(drawn) <= 4
 
 
-def test_workers_are_bounded_by_processors_and_by_memory():
+def test_workers_are_bounded_by_processors_and_by_half_of_the_memory(monkeypatch):
     assert pool.default_workers(1) == pool.processors() <= len(os.sched_getaffinity(0))
     assert pool.default_workers(1 << 60) == 1
     assert pool.free_memory() > 1 << 20
+    monkeypatch.setattr(pool, "processors", lambda: 8)
+    monkeypatch.setattr(pool, "free_memory", lambda: 1000)
+    assert [pool.default_workers(each) for each in (1, 62, 63, 250, 251, 501)] == [8, 8, 7, 2, 1, 1]
 
 
+CGROUPS = Path("/sys/fs/cgroup")
 GIB = 1 << 30
 FULL = {"memory.max": f"{4 * GIB}", "memory.current": f"{4 * GIB}"}
+HALF = {"memory.max": f"{4 * GIB}", "memory.current": f"{2 * GIB}"}
 CACHED = {"memory.stat": f"anon {GIB}\nfile {3 * GIB}\ninactive_file {2 * GIB}\nactive_file {GIB}"}
+
+
+def cpu(tenths):
+    return {"cpu.max": f"{tenths}0000 100000"}
 
 
 @pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="of Linux")
 @pytest.mark.parametrize(
     ("own", "groups", "processors", "free"),
     [
-        ("", {}, 8, 6 * GIB),
-        ("/", {"": {"cpu.max": "max 100000", "memory.max": "max", "memory.current": "5"}}, 8, 6 * GIB),
-        ("/", {"": {"cpu.max": "250000 100000", "memory.max": f"{8 * GIB}", "memory.current": f"{GIB}"}}, 2, 6 * GIB),
-        ("/", {"": {"cpu.max": "50000 100000", "memory.max": f"{4 * GIB}", "memory.current": f"{GIB}"}}, 1, 3 * GIB),
-        ("/", {"": {"cpu.max": "900000 100000", **FULL}}, 8, 0),
-        ("/", {"": {**FULL, "memory.current": f"{5 * GIB}"}}, 8, 0),
-        ("/", {"": {**FULL, **CACHED}}, 8, 2 * GIB),
-        ("/batch/job_7/step_0", {"batch/job_7": {"cpu.max": "300000 100000", **FULL, **CACHED}}, 3, 2 * GIB),
-        (
-            "/batch/job_7",
-            {"batch/job_7": {"cpu.max": "300000 100000"}, "batch": {"cpu.max": "200000 100000"}},
-            2,
-            6 * GIB,
-        ),
-        ("/docker/another", {"": {"cpu.max": "100000 100000"}}, 1, 6 * GIB),
+        (None, {}, 8, 6),
+        (b"/", {"": {"cpu.max": "max 100000", "memory.max": "max", "memory.current": "5"}}, 8, 6),
+        (b"/", {"": {"cpu.max": "100000", "memory.max": "5"}}, 8, 6),  # of another form
+        (b"/", {"": {**cpu(25), "memory.max": f"{9 * GIB}", "memory.current": f"{GIB}"}}, 2, 6),
+        (b"/", {"": {**cpu(5), **HALF}}, 1, 2),
+        (b"/", {"": {**cpu(90), **FULL}}, 8, 0),
+        (b"/", {"": {**FULL, "memory.current": f"{5 * GIB}"}}, 8, 0),
+        (b"/", {"": {**FULL, **CACHED}}, 8, 2),
+        (b"/", {"": {**FULL, **CACHED, "memory.current": f"{GIB}"}}, 8, 4),  # the two are not read at one time
+        (b"/batch/job_7/step_0", {"batch/job_7": {**cpu(30), **FULL, **CACHED}}, 3, 2),
+        (b"/a/b/c", {"a/b/c": {**cpu(30), **FULL}, "a": {**cpu(40), **HALF}}, 3, 0),
+        (b"/a/b/c", {"a/b/c": {**cpu(30), **HALF}, "a": {**cpu(20), **FULL}}, 2, 0),
+        (b"/docker/another", {"": cpu(10)}, 1, 6),
+        (b"/caf\xe9", {"": cpu(10)}, 1, 6),
     ],
 )
 def test_the_limits_of_a_container_or_a_cluster_s_job_count(monkeypatch, own, groups, processors, free):
-    """``own``: the process' group as the kernel names it, "" where there is none of version 2."""
-    known = {pool._GROUPS / name / file: told for name, told in groups.items() for file, told in told.items()}
-    known[Path("/proc/meminfo")] = f"MemTotal:  99 kB\nMemAvailable:   {6 << 20} kB"
-    known[Path("/proc/self/cgroup")] = f"4:memory:/other\n0::{own}" if own else "4:memory:/other"
+    """``own``: the process' group as the kernel names it, None where there is none of version 2; ``free`` in GiB."""
+    known = {CGROUPS / name / file: text.encode() for name, told in groups.items() for file, text in told.items()}
+    known[Path("/proc/self/cgroup")] = b"4:memory:/other" if own is None else b"4:memory:/other\n0::" + own
 
-    def read(path, *given, **how):
+    def read(path):
         if path not in known:
-            raise FileNotFoundError(path)
-        return f"{known[path]}\n"
+            raise PermissionError(path) if path.name == "memory.stat" else FileNotFoundError(path)
+        return known[path] + b"\n"
 
-    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(Path, "read_text", lambda path: f"MemTotal:  99 kB\nMemAvailable:   {6 << 20} kB\n")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    assert (pool.processors(), pool.free_memory()) == (processors, free)
+    assert (pool.processors(), pool.free_memory()) == (processors, free * GIB)

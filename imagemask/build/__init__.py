@@ -56,7 +56,7 @@ class Built:
     cases: int
     resumed: int
     workers: int
-    """As many as had something to do."""
+    """As many as there were cases for, those included that proved to be done."""
     merged: Merged | None
     quarantined: int
     """Of this run's share."""

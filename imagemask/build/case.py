@@ -65,11 +65,12 @@ def run(job: Job, case: Case, fail_fast: bool = False) -> Done:
             fragments.forget(job.dataset, case.id)
             writing = Writing(job.dataset, beside, rows)
             try:
-                fragment = _build(job, case, writing)
-            except Exception:
-                writing.settle()  # what the disk or the memory lacks beside counts first: it is not the case's fault
+                fragment, finished = _build(job, case, writing), writing.finished()
+            except Exception as error:
+                if not (isinstance(error, InputError) or exhausted(error)):
+                    writing.settle()  # what disk or memory lack beside counts first: it is not the case's fault
                 raise
-            fragment = _sealed(job, case, fragment, writing.finished(), hashing.result())
+            fragment = _sealed(job, case, fragment, finished, hashing.result())
         _require_unchanged(case, stamps)
     except (InputError, UsageError):
         raise

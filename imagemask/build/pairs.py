@@ -67,8 +67,8 @@ class Writing:
     _ended: list[tuple[str, int]] = field(default_factory=list)
 
     def add(self, row: Row, pair: Pair) -> None:
-        """Write a pair under its final names. Raises InputError where its image cannot be written, or the mask of an
-        earlier one could not be.
+        """Write a pair under its final names. Raises InputError where its image cannot be written, or a mask that was
+        handed over could not be.
         """
         from imagemask import images
 
@@ -104,7 +104,7 @@ class Writing:
 
 
 def _has_failed(due: Future[Any]) -> bool:
-    """Whether nothing need be written after it, though what the thread has in hand is not done yet."""
+    """Whether it has ended, and by an error."""
     return due.done() and due.exception() is not None
 
 
