@@ -89,11 +89,17 @@ def hook(folder: Path) -> Path:
     return folder
 
 
-def run(hooks: Path, here: Path, *commands: str, at: int = 0, name: str = "", how: str = "group", lacks: object = None):
-    """Run commands, one after the other, in ``here``, until the ``at``-th rename (to ``name``), 0 for to their end.
+def run(hooks: Path, here: Path, *commands: str, lacks: object = None, **stop):
+    """Run commands, one after the other, in ``here``; ``lacks``: see ``lacking.py``; the rest: see ``start``."""
+    command = [sys.executable, str(hooks / "script.py"), *" then ".join(commands).split()]
+    return start(hooks, here, command if lacks is None else lacking.without(lacks, command), **stop)
+
+
+def start(hooks: Path, here: Path, command: list[str], *, at: int = 0, name: str = "", how: str = "group"):
+    """Run a command of Python in ``here`` until the ``at``-th rename (to ``name``), 0 for to its end.
 
     There the whole ``group`` of processes is killed, or that ``worker`` alone (and workers' renames alone are counted),
-    or ``ctrl-c`` is pressed. ``lacks``: see ``lacking.py``. Returns the finished process, and the renames it came to.
+    or ``ctrl-c`` is pressed. Returns the finished process, and the renames it came to.
     """
     assert how in ("group", "worker", "ctrl-c")
     log = hooks / "renames"
@@ -101,9 +107,8 @@ def run(hooks: Path, here: Path, *commands: str, at: int = 0, name: str = "", ho
     environment = {**os.environ, "PYTHONPATH": str(hooks), "CRASH_LOG": str(log), "CRASH_AT": str(at)}
     environment.update(CRASH_HOW=how, CRASH_NAME=name)
     environment.pop("CRASH_MAIN", None)
-    command = [sys.executable, str(hooks / "script.py"), *" then ".join(commands).split()]
     done = subprocess.run(
-        command if lacks is None else lacking.without(lacks, command),
+        command,
         cwd=here,
         env=environment,
         start_new_session=True,

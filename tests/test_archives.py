@@ -9,7 +9,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -754,22 +753,12 @@ def killed(here, archive, *, at):
     if not here.exists():
         here.mkdir()
         shutil.copy2(archive, here / archive.name)
-    hooks = crash.hook(here.parent / "hooks")
-    log = hooks / "renames"
-    log.unlink(missing_ok=True)
     code = """import sys; from imagemask.archives.extract import How, unpack; from pathlib import Path
 unpack(Path(sys.argv[1]), None, How())"""
-    environment = {**os.environ, "PYTHONPATH": str(hooks), "CRASH_LOG": str(log), "CRASH_AT": str(at)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(here / archive.name)],
-        env=environment,
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", code, str(here / archive.name)]
+    done, renames = crash.start(crash.hook(here.parent / "hooks"), here, command, at=at)
     assert done.returncode == (-signal.SIGKILL if at else 0), done.stderr
-    return log.stat().st_size
+    return renames
 
 
 class TestDisk:
